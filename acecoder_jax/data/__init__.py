@@ -1,0 +1,37 @@
+"""Where problems come from: one module a source, each with `load(**kw) -> list[Problem]`, looked up by its name."""
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+from acecoder_jax.types import Problem
+
+
+def load(name: str, **kw: Any) -> list[Problem]:
+    """The problems of the source `name` (a module of this package), which gets the keyword arguments.
+
+    ValueError for an unknown source; it lists those that exist.
+    """
+    return _module(name).load(**kw)
+
+
+def _module(name: str) -> ModuleType:
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    if name not in names:
+        raise ValueError(f"there is no data source {name!r}: acecoder_jax/data has {', '.join(names)}")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def demonstrations(name: str, problems: Sequence[Problem], seed: int) -> list[tuple[Problem, str]]:
+    """Each problem with a reply to learn from: the source's own `demonstrations`, else the solution in a fence.
+
+    ValueError for a problem without a solution, where the source has no demonstrations of its own.
+    """
+    module = _module(name)
+    if hasattr(module, "demonstrations"):
+        return module.demonstrations(problems, seed=seed)
+    if bare := [problem.id for problem in problems if problem.solution is None]:
+        raise ValueError(f"{len(bare)} problems of {name!r} have no solution to learn from, {bare[0]!r} for one")
+    return [(problem, f"```python\n{problem.solution}\n```") for problem in problems]

@@ -1,0 +1,69 @@
+"""Rows of a table with their place in it: what the sources that read files share."""
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+JSONL_ENDINGS = (".jsonl", ".jsonl.gz")
+
+
+def require(row: Mapping[str, Any], columns: Iterable[str], where: str) -> None:
+    """ValueError that names the columns which a row lacks; `where` says which row."""
+    if missing := [column for column in columns if row.get(column) is None]:
+        raise ValueError(f"{where}: the row lacks {', '.join(missing)} (it has {', '.join(sorted(row))})")
+
+
+def texts(row: Mapping[str, Any], column: str, where: str) -> tuple[str, ...]:
+    """A column that must hold a list of texts."""
+    value = row[column]
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f"{where}: {column} must be a list of texts, not {value!r:.80}")
+    return tuple(value)
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a .jsonl or .jsonl.gz file, each with its place, "FILE line N"; blank lines are skipped.
+
+    ValueError, naming the place, for a line that is not a JSON object and for a file that is cut short or not gzip.
+    """
+    number = 0
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                where = f"{path} line {number}"
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise ValueError(f"{where}: not JSON ({error})") from error
+                if not isinstance(row, dict):
+                    raise ValueError(f"{where}: a row must be a JSON object, not {line.strip()[:40]!r}")
+                yield where, row
+    except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read after line {number} ({error})") from error
+
+
+def read_parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a Parquet file, each with its place, "FILE row N" from 1. ValueError when the file is not Parquet."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as table:
+            rows = (row for batch in table.iter_batches() for row in batch.to_pylist())
+            for number, row in enumerate(rows, start=1):
+                yield f"{path} row {number}", row
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{path}: not a whole Parquet file ({error})") from error
+
+
+def read_hub(hub_id: str, split: str, config: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a dataset of the Hugging Face hub, each with its place, "HUB_ID row N" from 1."""
+    import datasets  # slow to import
+
+    for number, row in enumerate(datasets.load_dataset(hub_id, config, split=split), start=1):
+        yield f"{hub_id} row {number}", row

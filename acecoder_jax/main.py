@@ -1,0 +1,157 @@
+"""The one command: reads a config, prints it and the devices, and runs the stage that it names.
+
+    python -m acecoder_jax.main --config=configs/rl_rule.py:tiny --seed=1 --config.learning_rate=1e-3
+
+--config=FILE[:preset[,key=value...]] names a Python file with get_config(argument) -> ConfigDict; the config is locked.
+--config.key=value changes one value. A second start with the same --workdir goes on where the first one stopped.
+"""
+
+import importlib
+import itertools
+import os
+import pkgutil
+import re
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
+
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+from acecoder_jax import presets, store
+
+PACKAGE = Path(__file__).parent
+NO_CONFIG = "no config named: --config=FILE[:preset[,key=value...]], as in configs/rl_rule.py:tiny"
+
+_CONFIG = config_flags.DEFINE_config_file("config", help_string="FILE[:preset[,key=value...]], as in configs/")
+_WORKDIR = flags.DEFINE_string("workdir", None, "where the run lives; runs/<config>-<preset>-seed<seed> by default")
+_SEED = flags.DEFINE_integer("seed", None, "replaces config.seed")
+_ALLOW_CHANGE = flags.DEFINE_bool("allow_config_change", False, "resume although the config is not the one saved")
+
+
+def main(_: Sequence[str]) -> None:
+    """Runs the stage. Errors that a user can mend end in one clear message; any other keeps its traceback."""
+    try:
+        _start()
+    except KeyboardInterrupt:
+        _leave("interrupted; the same command with the same workdir goes on from what is saved there", code=130)
+    except (presets.ConfigError, FileNotFoundError) as error:
+        _leave(f"error: {error}")
+    except ValueError as error:
+        # One that our own code raised speaks to the user; one from inside a library is a bug that needs its traceback.
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        if PACKAGE not in Path(frame.filename).parents:
+            raise
+        _leave(f"error: {error}\n  (raised in {Path(frame.filename).relative_to(PACKAGE.parent)}, line {frame.lineno})")
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parses absl's flags; what is wrong with them or with the config ends in one clear line and exit status 2."""
+    try:
+        return _parse(argv)
+    except (presets.ConfigError, flags.Error) as error:
+        _leave(f"error: {error}", code=2)
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    argument = _config_argument(argv)
+    path = argument.partition(":")[0]
+    if path and not Path(path).is_file():
+        near = sorted(str(file) for file in Path(path).parent.glob("*.py"))
+        raise presets.ConfigError(f"no config file {path!r}" + (f"; there are: {', '.join(near)}" if near else ""))
+    try:
+        rest = flags.FLAGS(argv)
+    except (KeyError, AttributeError):
+        # A key that the config lacks, as the flags library says it: say it better.
+        alone = flags.FlagValues()
+        config_flags.DEFINE_config_file("config", flag_values=alone, sys_argv=[])
+        alone([argv[0], f"--config={argument}"])
+        for arg in argv[1:]:
+            if match := re.match(r"--?(?:no)?config\.([^=]+)", arg):
+                presets.check_key(alone.config, match[1])
+        raise
+    except flags.UnrecognizedFlagError:
+        if argument:
+            raise
+        raise presets.ConfigError(NO_CONFIG) from None  # --config.key=value without --config
+    if _CONFIG.value is None:
+        raise presets.ConfigError(NO_CONFIG)
+    if len(rest) > 1:
+        raise presets.ConfigError(f"unexpected argument {rest[1]!r}: flags are written --name=value")
+    return rest
+
+
+def _config_argument(argv: Sequence[str]) -> str:
+    """The value of --config, written --config=VALUE or --config VALUE; "" where there is none."""
+    for arg, following in itertools.pairwise([*argv[1:], ""]):
+        if match := re.fullmatch(r"--?config(=(?P<value>.*))?", arg):
+            return following if match["value"] is None else match["value"]
+    return ""
+
+
+def _start() -> None:
+    config = _CONFIG.value
+    if _SEED.value is not None:
+        presets.apply(config, {"seed": _SEED.value})
+    for key in ("stage", "seed"):
+        presets.check_key(config, key)
+    stage = find_stage(config.stage)
+    workdir = Path(
+        _WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS["config"]), config.seed)
+    )
+
+    import jax  # here, so that a wrong flag is told at once
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(_user_cache() / "acecoder_jax" / "xla"))
+    devices = jax.devices()
+    print(f"config:\n{_indent(config)}")
+    print(f"devices: {len(devices)} x {devices[0].device_kind} ({jax.default_backend()})")
+    print(f"workdir: {workdir}", flush=True)
+    changed = store.save_config(workdir, config.to_dict(), getattr(stage, "MAY_CHANGE", ()), _ALLOW_CHANGE.value)
+    for key, (old, new) in changed.items():
+        print(f"changed since the last start: {key}: {old!r} -> {new!r}")
+    versions = {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers")}
+    start = {"time": time.time(), "command": sys.argv, "python": sys.version.split()[0], "versions": versions}
+    store.repair_jsonl(workdir / "starts.jsonl")
+    store.append_jsonl(workdir / "starts.jsonl", [start | {"devices": [str(device) for device in devices]}])
+    stage.run(config, workdir)
+
+
+def find_stage(name: str) -> ModuleType:
+    """The module acecoder_jax/stages/NAME.py. Raises ConfigError, listing those that exist, for any other name."""
+    stages = importlib.import_module("acecoder_jax.stages")
+    known = sorted(m.name for m in pkgutil.iter_modules(stages.__path__) if not m.name.startswith("_"))
+    if name not in known:
+        raise presets.ConfigError(f"unknown stage {name!r}; the stages are: {', '.join(known)}")
+    return importlib.import_module(f"acecoder_jax.stages.{name}")
+
+
+def default_workdir(config_argument: str, seed: int) -> str:
+    """("configs/rl_rule.py:tiny,learning_rate=1", 0) -> "runs/rl_rule-tiny-seed0"."""
+    path, _, argument = config_argument.partition(":")
+    first = argument.partition(",")[0]
+    preset = f"-{first}" if first and "=" not in first else ""
+    return f"runs/{Path(path).stem}{preset}-seed{seed}"
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def _indent(config: ConfigDict) -> str:
+    return "".join(f"  {line}\n" for line in str(config).splitlines()).rstrip("\n")
+
+
+def _leave(message: str, code: int = 1) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,182 @@
+"""The Qwen2.5 decoder (Qwen2.5 Technical Report, arXiv 2412.15115): GQA with QKV bias, RoPE, RMSNorm, SwiGLU.
+
+The NNX modules define the parameters and the forward. Everything jitted takes the parameters as a plain nested dict
+of arrays, stacked by layer, and a static graph definition:
+
+    model = Model(config)                      # the graph and the abstract parameters; allocates nothing
+    params = model.init(key)                   # or models.huggingface.load_params(...)
+    hidden_btd = model.hidden(params, tokens_bt, segment_bt, position_bt)
+
+Letters: b batch, t time, d embed, n heads, k KV heads, h head dim, f hidden, v vocab.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from acecoder_jax.models import linear, rope
+from acecoder_jax.models.attention import NO_WINDOW, attention, mask
+from acecoder_jax.models.config import ModelConfig
+from acecoder_jax.models.sharding import constrain
+
+Params = dict[str, Any]
+
+# What the backward pass keeps of a layer and what it computes again.
+REMAT: dict[str, Callable | None] = {
+    "none": None,
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+
+def rms_norm(x: jax.Array, scale_d: jax.Array, eps: float) -> jax.Array:
+    """Root-mean-square norm over the last axis, computed in float32 (Zhang and Sennrich 2019, arXiv 1910.07467)."""
+    x32 = x.astype(jnp.float32)
+    x32 = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + eps)
+    return (x32 * scale_d).astype(x.dtype)
+
+
+class Layer(nnx.Module):
+    """One block: attention and SwiGLU, each with its norm in front and the residual around it."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        self.config = config
+        d, n, k, h = config.hidden_size, config.num_heads, config.num_kv_heads, config.head_dim
+        f = config.intermediate_size
+        normal = nnx.initializers.normal(config.initializer_range)
+
+        def weight(*shape: int) -> nnx.Param:
+            return nnx.Param(normal(rngs.params(), shape, jnp.float32))
+
+        self.attn_norm_d = nnx.Param(jnp.ones((d,)))
+        self.q_dnh, self.q_bias_nh = weight(d, n, h), nnx.Param(jnp.zeros((n, h)))
+        self.k_dkh, self.k_bias_kh = weight(d, k, h), nnx.Param(jnp.zeros((k, h)))
+        self.v_dkh, self.v_bias_kh = weight(d, k, h), nnx.Param(jnp.zeros((k, h)))
+        self.o_nhd = weight(n, h, d)
+        self.mlp_norm_d = nnx.Param(jnp.ones((d,)))
+        self.gate_df, self.up_df, self.down_fd = weight(d, f), weight(d, f), weight(f, d)
+
+    def __call__(self, x_btd: jax.Array, cos_bth: jax.Array, sin_bth: jax.Array, mask_bts: jax.Array) -> jax.Array:
+        """The block's output, [b, t, d] in x's type."""
+        dtype = x_btd.dtype
+        x_btd = x_btd + self._attention(x_btd, cos_bth, sin_bth, mask_bts).astype(dtype)
+        y_btd = rms_norm(x_btd, self.mlp_norm_d[...], self.config.rms_norm_eps)
+        gate_btf = constrain(linear.einsum("btd,df->btf", y_btd, self.gate_df[...], dtype), "btf")
+        up_btf = linear.einsum("btd,df->btf", y_btd, self.up_df[...], dtype)
+        y_btf = (jax.nn.silu(gate_btf) * up_btf).astype(dtype)
+        x_btd = x_btd + linear.einsum("btf,fd->btd", y_btf, self.down_fd[...], dtype).astype(dtype)
+        return constrain(x_btd, "btd")
+
+    def _attention(self, x_btd: jax.Array, cos_bth: jax.Array, sin_bth: jax.Array, mask_bts: jax.Array) -> jax.Array:
+        dtype = x_btd.dtype
+        y_btd = rms_norm(x_btd, self.attn_norm_d[...], self.config.rms_norm_eps)
+        q_btnh = linear.einsum("btd,dnh->btnh", y_btd, self.q_dnh[...], dtype) + self.q_bias_nh[...]
+        k_btkh = linear.einsum("btd,dkh->btkh", y_btd, self.k_dkh[...], dtype) + self.k_bias_kh[...]
+        v_btkh = linear.einsum("btd,dkh->btkh", y_btd, self.v_dkh[...], dtype) + self.v_bias_kh[...]
+        q_btnh = constrain(rope.rotate(q_btnh, cos_bth, sin_bth).astype(dtype), "btnh")
+        k_btkh = constrain(rope.rotate(k_btkh, cos_bth, sin_bth).astype(dtype), "btkh")
+        out_btnh = attention(
+            q_btnh, k_btkh, v_btkh.astype(dtype), mask_bts, scale=self.config.head_dim**-0.5, dtype=dtype
+        )
+        return linear.einsum("btnh,nhd->btd", out_btnh.astype(dtype), self.o_nhd[...], dtype)
+
+
+class Decoder(nnx.Module):
+    """Embedding, the stacked layers, the final norm, and the output head (the embedding itself when tied)."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        self.config = config
+        v, d = config.vocab_size, config.hidden_size
+        normal = nnx.initializers.normal(config.initializer_range)
+        self.embed_vd = nnx.Param(normal(rngs.params(), (v, d), jnp.float32))
+        if not config.tie_word_embeddings:
+            self.head_dv = nnx.Param(normal(rngs.params(), (d, v), jnp.float32))
+        self.final_norm_d = nnx.Param(jnp.ones((d,)))
+
+        @nnx.split_rngs(splits=config.num_layers)
+        @nnx.vmap(in_axes=0, out_axes=0)
+        def stack(rngs: nnx.Rngs) -> Layer:
+            return Layer(config, rngs)
+
+        self.layers = stack(rngs)
+
+    def hidden(
+        self, tokens_bt: jax.Array, segment_bt: jax.Array, position_bt: jax.Array, dtype: jnp.dtype, remat: str
+    ) -> jax.Array:
+        """Tokens to the hidden state after the final norm, [b, t, d] of dtype. Segment 0 is padding."""
+        config = self.config
+        cos_bth, sin_bth = rope.tables(config, position_bt)
+        x_btd = constrain(self.embed_vd[...][tokens_bt].astype(dtype), "btd")
+        windows_l = jnp.array([window or NO_WINDOW for window in config.windows])
+        layer_graph, layer_state = nnx.split(self.layers)
+
+        def block(x_btd, layer):
+            state, window = layer
+            mask_bts = mask(segment_bt, position_bt, segment_bt, position_bt, window)
+            return nnx.merge(layer_graph, state)(x_btd, cos_bth, sin_bth, mask_bts), None
+
+        if (policy := REMAT[remat]) is not None:
+            block = jax.checkpoint(block, policy=policy, prevent_cse=False)
+        x_btd, _ = jax.lax.scan(block, x_btd, (layer_state, windows_l))
+        return rms_norm(x_btd, self.final_norm_d[...], config.rms_norm_eps)
+
+
+def head(params: Params) -> tuple[jax.Array, str]:
+    """The output head and its letters: the embedding ("vd") when tied, else the head of its own ("dv")."""
+    return (params["head_dv"], "dv") if "head_dv" in params else (params["embed_vd"], "vd")
+
+
+def logits(params: Params, hidden: jax.Array) -> jax.Array:
+    """Hidden states [..., d] to logits [..., v] of float32, in products of the hidden's type."""
+    weight, letters = head(params)
+    flat_td = hidden.reshape(-1, hidden.shape[-1])
+    return linear.einsum(f"td,{letters}->tv", flat_td, weight, hidden.dtype).reshape(*hidden.shape[:-1], -1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model as pure functions over a parameter tree. dtype: of the products; the master parameters are float32."""
+
+    config: ModelConfig
+    dtype: Any = jnp.bfloat16
+    remat: str = "full"
+
+    def __post_init__(self):
+        if self.remat not in REMAT:
+            raise ValueError(f"unknown remat policy {self.remat!r}; there are {sorted(REMAT)}")
+
+    @functools.cached_property
+    def _abstract(self) -> tuple[Any, Params]:
+        graph, state = nnx.split(nnx.eval_shape(lambda: Decoder(self.config, nnx.Rngs(0))))
+        return graph, nnx.to_pure_dict(state)
+
+    @property
+    def abstract_params(self) -> Params:
+        """The parameter tree with a ShapeDtypeStruct for every leaf."""
+        return self._abstract[1]
+
+    def init(self, key: jax.Array, shardings: Any = None) -> Params:
+        """Random float32 parameters, made directly in their shards."""
+
+        def make(key: jax.Array) -> Params:
+            return nnx.to_pure_dict(nnx.state(Decoder(self.config, nnx.Rngs(params=key))))
+
+        return jax.jit(make, out_shardings=shardings)(key)
+
+    def hidden(
+        self, params: Params, tokens_bt: jax.Array, segment_bt: jax.Array, position_bt: jax.Array
+    ) -> jax.Array:
+        """The final hidden states, [b, t, d] of dtype. Padding has segment 0; positions start at 0 in each segment."""
+        decoder = nnx.merge(self._abstract[0], params)
+        return decoder.hidden(tokens_bt, segment_bt, position_bt, self.dtype, self.remat)
+
+    def logits(
+        self, params: Params, tokens_bt: jax.Array, segment_bt: jax.Array, position_bt: jax.Array
+    ) -> jax.Array:
+        """The whole [b, t, v] of float32 logits: for tests and short rows; training chunks them (training/loss.py)."""
+        return logits(params, self.hidden(params, tokens_bt, segment_bt, position_bt))

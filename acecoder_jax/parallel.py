@@ -1,0 +1,62 @@
+"""Meshes over the devices at hand, and sums and gathers of host-side numbers."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh
+
+AXES = ("data", "fsdp", "tensor")
+
+
+def make_mesh(data: int = 1, fsdp: int = -1, tensor: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh with the axes ('data', 'fsdp', 'tensor') over `devices`, by default all of them on all hosts.
+
+    data: copies of the whole state; fsdp: shards of parameters and batch; tensor: shards of one layer's matrices.
+    One size may be -1: it takes the devices that the others leave. Shardings are left to the compiler (AxisType.Auto).
+    Raises ValueError when the sizes do not come to the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    sizes = dict(zip(AXES, (data, fsdp, tensor), strict=True))
+    wanted = ", ".join(f"{name}={size}" for name, size in sizes.items())
+    free = [name for name, size in sizes.items() if size == -1]
+    if len(free) > 1 or any(size < 1 and size != -1 for size in sizes.values()):
+        raise ValueError(f"mesh {wanted}: sizes are 1 or more, and one at most may be -1 (whatever is left)")
+    fixed = math.prod(size for size in sizes.values() if size != -1)
+    if free:
+        if len(devices) % fixed:
+            raise ValueError(f"mesh {wanted}: {fixed} does not divide the {len(devices)} devices")
+        sizes[free[0]] = len(devices) // fixed
+    elif fixed != len(devices):
+        raise ValueError(f"mesh {wanted}: takes {fixed} devices, but there are {len(devices)}")
+    return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+
+
+def host_sum(values: Mapping[str, float]) -> dict[str, float]:
+    """The sum of each number over the hosts, in float64; every host calls it with the same names.
+
+    Counts, sums and squares go through here, so that means and variances are those of the whole batch.
+    """
+    names = sorted(values)
+    totals = _gather(np.array([values[name] for name in names], np.float64)).sum(axis=0)
+    return dict(zip(names, totals.tolist(), strict=True))
+
+
+def host_concat(rows: np.ndarray) -> np.ndarray:
+    """The rows of all hosts, one after another in the order of the hosts; hosts may hold different numbers of rows."""
+    counts = _gather(np.array(len(rows)))
+    padded = np.zeros((counts.max(), *rows.shape[1:]), rows.dtype)
+    padded[: len(rows)] = rows
+    return np.concatenate([part[:count] for part, count in zip(_gather(padded), counts, strict=True)])
+
+
+def _gather(array: np.ndarray) -> np.ndarray:
+    """[...] on each host -> [hosts, ...] on all of them."""
+    if jax.process_count() == 1:
+        return array[None]
+    # The gather runs on the devices, where 64-bit numbers become 32-bit ones: send their bytes instead.
+    data = np.frombuffer(array.tobytes(), np.uint8)
+    gathered = np.asarray(multihost_utils.process_allgather(data))
+    return np.frombuffer(gathered.tobytes(), array.dtype).reshape(jax.process_count(), *array.shape)

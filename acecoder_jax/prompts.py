@@ -1,0 +1,104 @@
+"""Prompts: the chat that the policy reads, its one rendering to tokens, and the way back from a reply to a program."""
+
+import re
+import textwrap
+from typing import Any
+
+PYTHON = frozenset({"python", "python3", "py", "py3"})
+
+R1_SYSTEM_PROMPT = (
+    "You solve programming tasks in Python. First reason about the task in private between <think> and </think>: "
+    "what is asked, which cases matter, which method fits. Then give your reply between <answer> and </answer>, "
+    "with the whole program in one ```python block."
+)
+
+_FENCE = re.compile(r"^[ \t]*(?P<marks>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)$", re.MULTILINE)
+# A comment, a one-line string, or the quotes that open a long one. The order matters: """ before ".
+_LEXEME = re.compile(r"""#[^\n]*|'''|\"\"\"|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""")
+
+
+def chat(question: str, system: str | None = None) -> list[dict[str, str]]:
+    """The messages of one question: an optional system message, then the user's turn."""
+    messages = [{"role": "system", "content": system}] if system is not None else []
+    return [*messages, {"role": "user", "content": question}]
+
+
+def render_chat(tokenizer: Any, messages: list[dict[str, str]], add_generation_prompt: bool) -> list[int]:
+    """The tokens of a chat: THE rendering, for policy and reward model alike.
+
+    add_generation_prompt: end with the opening of the assistant's turn, ready for the model to go on.
+    ValueError when the tokenizer has no chat template.
+    """
+    if not tokenizer.chat_template:
+        raise ValueError(f"the tokenizer {tokenizer.name_or_path!r} has no chat template, so a chat cannot be rendered")
+    tokens = tokenizer.apply_chat_template(
+        messages, tokenize=True, add_generation_prompt=add_generation_prompt, return_dict=False
+    )
+    return [int(token) for token in tokens]
+
+
+def extract_answer(text: str) -> str:
+    """What stands in the last <answer> block, closed or cut short; the whole text where there is none."""
+    _, tag, tail = text.rpartition("<answer>")
+    return tail.partition("</answer>")[0].strip() if tag else text
+
+
+def extract_code(text: str) -> str:
+    """The program in a reply: the last fenced python block, else the last fenced block, else the whole text.
+
+    A block without a closing fence (a reply cut short) reaches to the end. Empty blocks do not count. A fence inside a
+    long string of the program, such as an example in a docstring, does not close the block. The block loses the indent
+    that its lines share, and \\r\\n becomes \\n.
+    """
+    text = text.replace("\r\n", "\n")
+    blocks = [(language, code) for language, code in _blocks(text) if code.strip()]
+    python = [code for language, code in blocks if language in PYTHON]
+    codes = python or [code for _, code in blocks]
+    return textwrap.dedent(codes[-1]).strip("\n") if codes else text
+
+
+def _blocks(text: str) -> list[tuple[str, str]]:
+    """The fenced blocks of a text as (language, code)."""
+    blocks = []
+    opening = _FENCE.search(text)
+    while opening is not None:
+        start = min(opening.end() + 1, len(text))
+        closing = _closing_fence(text, start, opening["marks"])
+        words = opening["info"].lower().split()
+        blocks.append((words[0] if words else "", text[start : closing.start() if closing else len(text)]))
+        # A fence with a language opens the next block at once: the one before it was never closed.
+        opening = _FENCE.search(text, closing.start() if closing["info"] else closing.end()) if closing else None
+    return blocks
+
+
+def _closing_fence(text: str, start: int, marks: str) -> re.Match[str] | None:
+    """The fence that ends the block whose code starts at `start`; None where the text ends first."""
+    at = start
+    while fence := _FENCE.search(text, at):
+        string_end = _open_string_end(text, start, fence.start())
+        if string_end is not None:
+            inside = list(_FENCE.finditer(text, fence.start(), string_end))
+            # Whole blocks inside a string come in pairs, the second fence bare. Anything else is a string that the
+            # program never closed: then the fence ends the block, or all that follows would be lost.
+            if len(inside) % 2 == 0 and not any(inner["info"] for inner in inside[1::2]):
+                at = string_end
+                continue
+        if fence["marks"].startswith(marks):
+            return fence
+        at = fence.end()
+    return None
+
+
+def _open_string_end(text: str, start: int, position: int) -> int | None:
+    """Where the long string ends that is open at `position` of the code from `start`; None where none is, or no end."""
+    at = start
+    while lexeme := _LEXEME.search(text, at, position):
+        at = lexeme.end()
+        if lexeme[0] in ("'''", '"""'):
+            end = text.find(lexeme[0], at)
+            if end < 0:
+                return None
+            at = end + 3
+            if at > position:
+                return at
+    return None

@@ -1,0 +1,33 @@
+"""The rule reward: what the tests say.
+
+binary: 1 when every test passes, else 0. pass_rate: passed tests over all. pass_rate_bonus: the pass rate, and
+full_pass_bonus (0.5) more when every test passes, as AceCoder's training script has it.
+"""
+
+from acecoder_jax.rewards import Score
+from acecoder_jax.types import Completion, Verdict
+
+KINDS = ("binary", "pass_rate", "pass_rate_bonus")
+
+
+def make(
+    *, kind: str = "binary", full_pass_bonus: float = 0.5, score_truncated: bool = True, allow_inside: bool = False
+) -> Score:
+    """score_truncated: judge an answer cut at its length limit like any other; if false it earns 0.
+
+    allow_inside: let tests that ran beside the program (mode "inside": it could have tampered with them) earn rewards.
+    The score is None where the sandbox broke.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown rule reward {kind!r}; there are {list(KINDS)}")
+
+    def score(completion: Completion, verdict: Verdict) -> float | None:
+        if verdict.infra:
+            return None
+        if (completion.truncated and not score_truncated) or (verdict.mode == "inside" and not allow_inside):
+            return 0.0
+        if kind == "binary":
+            return float(verdict.passed)
+        return verdict.pass_rate + (full_pass_bonus if kind == "pass_rate_bonus" and verdict.passed else 0.0)
+
+    return score

@@ -1,0 +1,1 @@
+"""The decoding engine: slots, KV cache, token sampling, the scheduler."""

@@ -1,0 +1,154 @@
+"""From problems to scored completions: prompts, samples, programs, verdicts; scored while others still decode."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from acecoder_jax import prompts, store
+from acecoder_jax.sampling.draw import SamplingParams
+from acecoder_jax.sampling.engine import Engine, Request
+from acecoder_jax.sampling.noise import stable_hash
+from acecoder_jax.sandbox import Job, Sandbox
+from acecoder_jax.types import Completion, Problem, Verdict
+
+# How a policy is asked and where its program stands, by the kind of policy.
+STYLES: dict[str, str | None] = {"chat": None, "r1": prompts.R1_SYSTEM_PROMPT}
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """A completion and what the sandbox found of its program."""
+
+    completion: Completion
+    verdict: Verdict
+
+
+def prompt_tokens(tokenizer: Any, problem: Problem, style: str) -> tuple[int, ...]:
+    """The prompt of a problem. style: "chat" (the bare question) or "r1" (think, then answer: for base models)."""
+    if style not in STYLES:
+        raise ValueError(f"unknown prompt style {style!r}; there are {list(STYLES)}")
+    messages = prompts.chat(problem.question, system=STYLES[style])
+    return tuple(prompts.render_chat(tokenizer, messages, add_generation_prompt=True))
+
+
+def program_of(text: str, style: str) -> str:
+    """The program in a reply; in the style "r1" it is looked for in the answer block alone."""
+    return prompts.extract_code(prompts.extract_answer(text) if style == "r1" else text)
+
+
+def split_by_length(
+    problems: Sequence[Problem], tokenizer: Any, style: str, max_prompt_tokens: int
+) -> tuple[list[Problem], list[str]]:
+    """The problems whose prompt fits, and the ids of those whose prompt is longer than max_prompt_tokens."""
+    fits = {problem.id: len(prompt_tokens(tokenizer, problem, style)) <= max_prompt_tokens for problem in problems}
+    return [p for p in problems if fits[p.id]], [p.id for p in problems if not fits[p.id]]
+
+
+def problems_at(problems: Sequence[Problem], count: int, seed: int, rollout: int) -> list[Problem]:
+    """The prompts of a rollout, a function of (seed, rollout): each epoch shuffles anew and leaves out its remainder.
+
+    ValueError when there are fewer problems than one rollout takes.
+    """
+    per_epoch = len(problems) // count
+    if per_epoch == 0:
+        raise ValueError(f"a rollout takes {count} problems, but there are only {len(problems)}")
+    epoch, index = divmod(rollout, per_epoch)
+    seed_words = np.frombuffer(stable_hash(seed, "order", epoch, size=16), np.uint32)
+    order = np.random.default_rng(seed_words).permutation(len(problems))
+    return [problems[i] for i in order[index * count : (index + 1) * count]]
+
+
+def sample_and_score(
+    engine: Engine,
+    sandbox: Sandbox,
+    problems: Sequence[Problem],
+    *,
+    samples: int,
+    sampling: SamplingParams,
+    purpose: str,
+    rollout: int = 0,
+    style: str = "chat",
+) -> list[Scored]:
+    """`samples` completions of each problem with their verdicts, in the order of problems and samples.
+
+    A program goes to the sandbox as soon as it is written, while others still decode. A verdict that is infra after
+    the sandbox's own retries stays infra.
+    """
+    by_id = {problem.id: problem for problem in problems}
+    if len(by_id) < len(problems):
+        raise ValueError("two problems of a rollout have the same id: their samples would be the same")
+    requests = [
+        Request(problem.id, tokens, sampling, sample, rollout)
+        for problem in problems
+        for tokens in [prompt_tokens(engine.tokenizer, problem, style)]
+        for sample in range(samples)
+    ]
+    pending: dict[str, tuple[Completion, Future[Verdict]]] = {}
+    for completion in engine.generate(requests, purpose):
+        problem = by_id[completion.problem_id]
+        job = Job(
+            id=completion.id,
+            program=program_of(completion.text, style),
+            tests=problem.tests,
+            entry_point=problem.entry_point,
+            setup=problem.setup,
+        )
+        pending[completion.id] = (completion, sandbox.submit(job))
+    ordered = (pending[f"{request.problem_id}/{request.sample}"] for request in requests)
+    return [Scored(completion, future.result()) for completion, future in ordered]
+
+
+def save(path: Path, scored: Sequence[Scored]) -> None:
+    """Writes a rollout, whole or not at all."""
+    store.write_jsonl(path, ({"completion": s.completion.to_json(), "verdict": s.verdict.to_json()} for s in scored))
+
+
+def load(path: Path) -> list[Scored]:
+    """A rollout as it was saved."""
+    return [
+        Scored(Completion.from_json(row["completion"]), Verdict.from_json(row["verdict"]))
+        for row in store.read_jsonl(path)
+    ]
+
+
+def pass_at_k(samples: int, passed: int, k: int) -> float:
+    """The chance that one of k samples passes, drawn from `samples` of which `passed` pass (Chen et al. 2021,
+    arXiv 2107.03374, equation 1): 1 - C(samples - passed, k) / C(samples, k)."""
+    return 1.0 - math.comb(samples - passed, k) / math.comb(samples, k)
+
+
+def evaluate(
+    engine: Engine,
+    sandbox: Sandbox,
+    problems: Sequence[Problem],
+    *,
+    samples: int,
+    max_new_tokens: int,
+    style: str = "chat",
+    purpose: str = "evaluate",
+) -> dict[str, float]:
+    """Greedy pass@1, and pass@k of k = `samples` samples at temperature 1 (left out where samples is 0).
+
+    Samples whose sandbox broke are left out of the counts. The noise is the same at every call, so two policies are
+    compared on the same draws.
+    """
+    scores: dict[str, float] = {}
+    for k, temperature in ((1, 0.0), (samples, 1.0)):
+        if k == 0:
+            continue
+        sampling = SamplingParams(temperature=temperature, max_new_tokens=max_new_tokens)
+        scored = sample_and_score(
+            engine, sandbox, problems, samples=k, sampling=sampling, purpose=purpose, style=style
+        )
+        by_problem: dict[str, list[bool]] = {}
+        for one in scored:
+            if not one.verdict.infra:
+                by_problem.setdefault(one.completion.problem_id, []).append(one.verdict.passed)
+        rates = [pass_at_k(len(passed), sum(passed), min(k, len(passed))) for passed in by_problem.values()]
+        scores[f"pass@{k}"] = float(np.mean(rates)) if rates else math.nan
+    return scores

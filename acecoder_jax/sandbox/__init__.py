@@ -1,0 +1,6 @@
+"""Runs untrusted programs against tests. See docs/sandbox.md."""
+
+from .job import Job, Limits
+from .pool import Sandbox, SandboxError
+
+__all__ = ["Job", "Limits", "Sandbox", "SandboxError"]

@@ -1,0 +1,183 @@
+"""The supervisor's end of its child processes: a zygote, and channels to the players and judges that it forks."""
+
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from typing import Any
+
+from .jail import wire
+from .jail.zygote import REPORT
+
+_CREDENTIALS = struct.Struct("=iII")
+_SPACE = socket.CMSG_SPACE(_CREDENTIALS.size)
+_BOOT = (
+    "import sys, json; sys.path[:0] = [sys.argv[2]]; from jail import zygote; "
+    "zygote.main(int(sys.argv[1]), json.loads(sys.argv[3]))"
+)
+_FLAGS = ("-s", "-S", "-P", "-B")
+REAP_S = 5.0  # a killed child is reaped in microseconds: past this the zygote itself is broken
+
+
+class ZygoteDied(Exception):
+    """The zygote is gone or does not answer: the sandbox's failure, not the program's."""
+
+
+class Channel:
+    """A stream to one child. The kernel tells the child's process id with what it sends."""
+
+    def __init__(self) -> None:
+        self.socket, self.other = socket.socketpair()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self.fd = self.socket.fileno()
+        self.pid: int | None = None
+        self.ended = False
+        self._parser = wire.Parser()
+        self._unsent = b""
+
+    def send(self, data: bytes, fds: tuple[int, ...] = ()) -> None:
+        """Queue bytes, and write what fits. A dead reader is seen at the next read, not here."""
+        self._unsent += data
+        self.flush(fds)
+
+    def flush(self, fds: tuple[int, ...] = ()) -> None:
+        """Write what fits of the queued bytes."""
+        while self._unsent:
+            try:
+                if fds:
+                    sent = socket.send_fds(self.socket, [self._unsent], list(fds), socket.MSG_DONTWAIT)
+                    fds = ()
+                else:
+                    sent = self.socket.send(self._unsent, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except (BrokenPipeError, ConnectionResetError):
+                self._unsent = b""
+                return
+            self._unsent = self._unsent[sent:]
+
+    @property
+    def events(self) -> int:
+        """What to poll for."""
+        return select.POLLIN | select.POLLOUT if self._unsent else select.POLLIN
+
+    def read(self) -> list[tuple[int, bytes]]:
+        """All frames that are there now. Sets `ended` at the end of the stream. Raises wire.Malformed."""
+        frames: list[tuple[int, bytes]] = []
+        while not self.ended:
+            try:
+                data, ancillary, _, _ = self.socket.recvmsg(1 << 18, _SPACE, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            except ConnectionResetError:  # it died with bytes unread
+                self.ended = True
+                break
+            if self.pid is None:
+                for _, kind, content in ancillary:
+                    if kind == socket.SCM_CREDENTIALS:
+                        self.pid = _CREDENTIALS.unpack(content)[0] or None
+            if not data:
+                self.ended = True
+                break
+            frames += self._parser.feed(data)
+            if len(data) < 1 << 12:
+                break
+        return frames
+
+    def cpu_s(self) -> float:
+        """CPU time that the child has used; 0 while its process id is not known."""
+        if self.pid is None:
+            return 0.0
+        try:
+            return time.clock_gettime((~self.pid << 3) | 2)  # the kernel's name for a process's CPU clock
+        except OSError:
+            return 0.0
+
+    def kill(self) -> bool:
+        """Kill the child. False when its process id is not known yet."""
+        if self.pid is None:
+            return False
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        return True
+
+    def close(self) -> None:
+        """Close both ends."""
+        self.socket.close()
+        self.other.close()
+
+
+class Zygote:
+    """A zygote process and the orders that it takes."""
+
+    def __init__(self, config: dict[str, Any]):
+        self.control, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self.pid: int | None = None
+        package = os.path.dirname(os.path.abspath(__file__))
+        command = [sys.executable, *_FLAGS, "-c", _BOOT, str(other.fileno()), package, json.dumps(config)]
+        environment = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        with other:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                env=environment, pass_fds=[other.fileno()], start_new_session=True, cwd="/",
+            )  # fmt: skip
+        self.report = self._ready()
+
+    def _ready(self) -> dict[str, Any]:
+        self.control.settimeout(60.0)
+        try:
+            data, ancillary, _, _ = self.control.recvmsg(1 << 16, _SPACE)
+        except TimeoutError:
+            data, ancillary = b"", []
+        if not data:
+            self.process.kill()
+            told = self.process.communicate()[1].decode("utf-8", "replace").strip()
+            raise ZygoteDied(f"the zygote did not start: {told[-2000:]}")
+        self.pid = _CREDENTIALS.unpack(ancillary[0][2])[0]
+        self.control.settimeout(REAP_S)
+        self.control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
+        return json.loads(data)
+
+    def order(self, packet: bytes, fds: list[int]) -> None:
+        """Send orders (see jail/zygote.py) and the descriptors that they need."""
+        try:
+            if fds:
+                socket.send_fds(self.control, [packet], fds)
+            else:
+                self.control.send(packet)
+        except OSError as error:
+            raise ZygoteDied(f"the zygote is gone: {error}") from None
+
+    def reaped(self) -> tuple[int, int, float, float, int]:
+        """The next report: slot, wait status, user and system seconds, peak memory in bytes."""
+        try:
+            packet = self.control.recv(64)
+        except OSError as error:
+            raise ZygoteDied(f"the zygote does not answer: {error}") from None
+        if len(packet) != REPORT.size:
+            raise ZygoteDied("the zygote is gone")
+        return REPORT.unpack(packet)
+
+    def close(self) -> None:
+        """Kill the zygote, and with it every child; reap it."""
+        self.control.close()
+        if self.pid is not None and self.process.poll() is None:
+            try:
+                os.kill(self.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        try:
+            self.process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stderr:
+            self.process.stderr.close()

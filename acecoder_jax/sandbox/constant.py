@@ -1,0 +1,283 @@
+"""Constant asserts: read from the syntax tree, judged on plain values. Nothing of the test is ever executed."""
+
+import ast
+import dataclasses
+import operator
+import reprlib
+from collections.abc import Callable
+from typing import Any
+
+from .jail import wire
+from .jail.codec import Hooks, Refused, encode
+from .jail.decode import NeedsNumpy, decode, hashable
+
+MAX_BITS = 1 << 14  # of an int that arithmetic on constants makes
+MAX_LENGTH = 1 << 16  # of a sequence that repetition makes
+MAX_MESSAGE = 200  # characters of a value in a message
+
+_COMPARE: dict[type, str] = {
+    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
+    ast.Is: "is", ast.IsNot: "is not", ast.In: "in", ast.NotIn: "not in",
+}  # fmt: skip
+_FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "in": "has", "not in": "has not"}
+_HOLDS: dict[str, Callable[[Any, Any], Any]] = {
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+    "is": operator.is_, "is not": operator.is_not,
+    "in": lambda value, expected: value in expected, "not in": lambda value, expected: value not in expected,
+    "has": lambda value, expected: expected in value, "has not": lambda value, expected: expected not in value,
+    "true": lambda value, _: bool(value), "false": lambda value, _: not value,
+}  # fmt: skip
+
+
+class NotConstant(Exception):  # noqa: N818 - it reads as what happened
+    """The syntax is not that of a constant assert."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One constant assert: `name(arguments) op expected`. op "true" and "false" have no expected value."""
+
+    name: str
+    arguments: bytes  # (args, kwargs), encoded
+    op: str
+    expected: Any
+    expected_bytes: bytes  # the encoding of expected, where equal bytes mean equal values; else b""
+
+    @property
+    def drain(self) -> bool:
+        """Whether the assert looks into an iterator."""
+        return self.op in ("has", "has not")
+
+
+def checks(body: list[ast.stmt], entry: str) -> list[Check]:
+    """The checks of a test that is nothing but constant asserts, plain or wrapped in `def check(candidate): ...`.
+
+    Raises NotConstant for any other test.
+    """
+    found: list[Check] = []
+    alias = entry
+    if len(body) >= 2 and isinstance(body[-2], ast.FunctionDef):
+        alias = _parameter(body[-2], body[-1], entry)
+        if any(isinstance(statement, ast.Assert) for statement in body[:-2]):
+            raise NotConstant
+        body = [*body[:-2], *body[-2].body]
+    for statement in body:
+        if isinstance(statement, ast.Assert):
+            found.append(_check(statement.test, alias, entry))
+        elif isinstance(statement, ast.Assign):
+            _ignored(statement, {alias, entry})
+        elif not (isinstance(statement, ast.Pass) or _is_text(statement)):
+            raise NotConstant
+    if not found:
+        raise NotConstant
+    return found
+
+
+def _parameter(wrapper: ast.FunctionDef, call: ast.stmt, entry: str) -> str:
+    """The parameter of `def check(candidate)`, when all that follows is `check(entry)`."""
+    a = wrapper.args
+    plain = len(a.args) == 1 and not (
+        a.posonlyargs or a.kwonlyargs or a.vararg or a.kwarg or a.defaults or wrapper.decorator_list
+    )
+    if plain and ast.unparse(call) == f"{wrapper.name}({entry})" and wrapper.name != entry:
+        return a.args[0].arg
+    raise NotConstant
+
+
+def _ignored(statement: ast.Assign, taken: set[str]) -> None:
+    """An assignment of a constant, such as METADATA = {...}. A test that uses the name is not constant anyway."""
+    for target in statement.targets:
+        if not isinstance(target, ast.Name) or target.id in taken:
+            raise NotConstant
+    constant(statement.value)
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def _check(test: ast.expr, alias: str, entry: str) -> Check:
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        inner = _check(test.operand, alias, entry)
+        if inner.op == "true":
+            return dataclasses.replace(inner, op="false")
+        raise NotConstant
+    if isinstance(test, ast.Call):
+        return Check(entry, _arguments(test, alias), "true", None, b"")
+    if not isinstance(test, ast.Compare) or len(test.ops) != 1:
+        raise NotConstant
+    left, op, right = test.left, _COMPARE[type(test.ops[0])], test.comparators[0]
+    if not _is_call(left, alias):
+        left, op, right = right, _FLIPPED.get(op, op), left
+    arguments, expected = _arguments(left, alias), constant(right)
+    if op in ("is", "is not") and not (expected is None or isinstance(expected, bool)):
+        raise NotConstant
+    data = encode(expected)
+    same = op == "==" and expected == decode(data)  # a nan differs from itself
+    return Check(entry, arguments, op, expected, data if same else b"")
+
+
+def _is_call(node: ast.expr, alias: str) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == alias
+
+
+def _arguments(call: ast.expr, alias: str) -> bytes:
+    if not isinstance(call, ast.Call) or not _is_call(call, alias):
+        raise NotConstant
+    if any(keyword.arg is None for keyword in call.keywords):
+        raise NotConstant
+    args = tuple(constant(arg) for arg in call.args)
+    return encode((args, {str(keyword.arg): constant(keyword.value) for keyword in call.keywords}))
+
+
+def constant(node: ast.expr) -> Any:
+    """The value of a constant expression. Raises NotConstant.
+
+    Literals and containers of them, set(), frozenset(...) and float("inf"), and arithmetic on numbers, within caps.
+    """
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.List | ast.Tuple | ast.Set):
+        items = [constant(item) for item in node.elts]
+        if isinstance(node, ast.List):
+            return items
+        return tuple(items) if isinstance(node, ast.Tuple) else set(hashable(items))
+    if isinstance(node, ast.Dict):
+        if None in node.keys:
+            raise NotConstant
+        keys = [constant(key) for key in node.keys if key is not None]
+        return dict(zip(hashable(keys), map(constant, node.values), strict=True))
+    if isinstance(node, ast.UnaryOp):
+        return _unary(node)
+    if isinstance(node, ast.BinOp):
+        return _binary(node)
+    return _constructor(node)
+
+
+def _unary(node: ast.UnaryOp) -> Any:
+    value = constant(node.operand)
+    if isinstance(node.op, ast.Not):
+        return not value
+    if type(value) not in (int, float, complex):
+        raise NotConstant
+    if isinstance(node.op, ast.USub):
+        return -value
+    if isinstance(node.op, ast.UAdd):
+        return value
+    raise NotConstant
+
+
+def _binary(node: ast.BinOp) -> Any:
+    left, right = constant(node.left), constant(node.right)
+    if isinstance(node.op, ast.Mult) and type(left) in (list, str, tuple) and type(right) is int:
+        if len(left) * right > MAX_LENGTH:
+            raise NotConstant
+        return left * right
+    if type(left) not in (int, float, complex) or type(right) not in (int, float, complex):
+        raise NotConstant
+    if isinstance(node.op, ast.Add):
+        return left + right
+    if isinstance(node.op, ast.Sub):
+        return left - right
+    if type(left) is not int or type(right) is not int:
+        raise NotConstant
+    if isinstance(node.op, ast.Mult) and left.bit_length() + right.bit_length() <= MAX_BITS:
+        return left * right
+    if isinstance(node.op, ast.Pow) and 0 <= right and left.bit_length() * right <= MAX_BITS:
+        return left**right
+    raise NotConstant
+
+
+def _constructor(node: ast.expr) -> Any:
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.keywords or len(node.args) > 1:
+        raise NotConstant
+    kind = {"set": set, "frozenset": frozenset, "float": float}.get(node.func.id)
+    if kind is None:
+        raise NotConstant
+    if not node.args:
+        return kind()
+    value = constant(node.args[0])
+    if type(value) is not (str if kind is float else list) and not (kind is not float and type(value) is set):
+        raise NotConstant
+    return kind(value) if kind is float else kind(hashable(list(value)))
+
+
+# ---- judging
+
+
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxother = 6, MAX_MESSAGE, MAX_MESSAGE
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = _REPR.maxset = _REPR.maxfrozenset = _REPR.maxdeque = 40
+
+
+class Iterator:
+    """Stands for an iterator that the program returned: equal to nothing, true, and not to be looked into."""
+
+    def __repr__(self) -> str:
+        return "<an iterator>"
+
+
+class _Marks(Hooks):
+    def get(self, tag: int, number: int) -> Any:
+        """An iterator's mark."""
+        if tag != ord("G"):
+            raise Refused("a reference to something that stays on the other side")
+        return Iterator()
+
+
+_MARKS = _Marks()
+
+
+def outcome(check: Check, kind: int, payload: bytes) -> tuple[str, str]:
+    """The status and message of one check, from a player's reply. Raises NeedsNumpy where only a judge can compare."""
+    if kind == wire.VALUE:
+        if check.expected_bytes and payload == check.expected_bytes:
+            return "pass", ""
+        if check.expected_bytes and len(payload) > 16 * len(check.expected_bytes) + 1024:
+            return "fail", f"got a value of {len(payload)} encoded bytes"  # too large to be equal: not worth reading
+        try:
+            value = decode(payload, _MARKS)
+        except NeedsNumpy:
+            raise
+        except Refused as refusal:
+            return "fail", f"the result cannot be read: {refusal}"
+        try:
+            holds = _HOLDS[check.op](value, check.expected)
+        except Exception as error:
+            return "error", f"{type(error).__name__}: {error}"[: 2 * MAX_MESSAGE]
+        if holds:
+            return "pass", ""
+        return "fail", _told(check, value)
+    if kind == wire.REFUSED:
+        return "fail", f"the result is {payload.decode('utf-8', 'replace')[:MAX_MESSAGE]}"
+    if kind == wire.RAISED:
+        return raised(payload)
+    return "crash", "a malformed reply"
+
+
+def raised(payload: bytes) -> tuple[str, str]:
+    """The status and message of an exception that the program raised."""
+    try:
+        names, message, _ = decode(payload)
+        name, message = str(names[0]), str(message)
+    except (Refused, ValueError, TypeError, LookupError):
+        return "crash", "a malformed reply"
+    status = "crash" if "SystemExit" in names or "MemoryError" in names else "error"
+    return status, f"{name}: {message}"[: 2 * MAX_MESSAGE]
+
+
+def _told(check: Check, value: Any) -> str:
+    if check.op in ("true", "false"):
+        return f"got {short(value)}, which is not {check.op}"
+    return f"got {short(value)}, expected it {check.op} {short(check.expected)}"
+
+
+def short(value: Any) -> str:
+    """A value for a message: cut in length, whatever its size."""
+    try:
+        text = _REPR.repr(value)
+    except (ValueError, RecursionError):  # an int of more digits than Python will print
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 3] + "..."
+
+

@@ -1,0 +1,236 @@
+"""Grades one job: values from a player, compared here or in a judge, become statuses."""
+
+import dataclasses
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from . import constant
+from .children import Zygote
+from .jail import wire
+from .jail.codec import MAX_BYTES, Refused, encode
+from .jail.decode import NeedsNumpy, decode
+from .job import Job, Limits
+from .plan import plan
+from .run import JUDGE, PLAYER, Child, Died, Run, Timeout, settle
+
+QUIET_S = 0.01  # how long a player of constant asserts runs before its replies are read one by one
+MAX_MESSAGE = 400  # characters
+_TIMEOUT = ("timeout", "killed: out of time")
+_STATUSES = ("pass", "fail", "error", "timeout", "crash")
+
+
+class NotLoaded(Exception):  # noqa: N818 - it reads as what happened
+    """The program's own text raised: no test of it can run."""
+
+
+class Grading:
+    """One job under way. Use once: run() gives the verdict as JSON values."""
+
+    def __init__(self, job: Job, zygote: Zygote, limits: Limits, options: dict[str, Any], on_slow: Callable[[], None]):
+        self.job, self.stop, self.allow_inside = job, options["stop"], options["allow_inside"]
+        self.tests = list(plan(job.tests, job.entry_point, job.setup, tuple(options["preload"])))
+        self.found: list[tuple[str, str] | None] = [None] * len(self.tests)
+        self.processes = Run(zygote, limits, on_slow)
+        self.player: Child | None = None
+        self.loaded = False
+        self.at = 0  # the test that is running
+
+    def run(self) -> dict[str, Any]:
+        """Judge every test."""
+        for at, test in enumerate(self.tests):
+            if test.kind == "broken":
+                self._conclude(at, "error", test.message)
+        if len(self.job.program) > MAX_BYTES // 4:
+            self._rest("error", f"a program of {len(self.job.program)} characters")
+        try:
+            while (at := self._next()) is not None:
+                self._step(at)
+        finally:
+            self.processes.close()
+        found = [one or ("infra", "not judged") for one in self.found]
+        return {
+            "statuses": [status for status, _ in found],
+            "messages": [message[:MAX_MESSAGE] for _, message in found],
+            "mode": "inside" if any(test.kind == "inside" for test in self.tests) else "values",
+            "time_s": time.monotonic() - self.processes.began,
+            "memory_bytes": self.processes.memory_bytes,
+        }
+
+    def _next(self) -> int | None:
+        """The next test without a status. Those that run inside come last."""
+        if None not in self.found:
+            return None
+        if self.processes.exhausted:
+            self._rest("timeout", "the program's time is up")
+            return None
+        remaining = [at for at, found in enumerate(self.found) if found is None]
+        return min(remaining, key=lambda at: (self.tests[at].kind == "inside", at))
+
+    def _step(self, at: int) -> None:
+        """Run one test, or a row of constant ones. A child that dies or runs out of time costs that test alone."""
+        self.at = at
+        try:
+            {"constant": self._constants, "judge": self._judged, "inside": self._inside}[self.tests[at].kind](at)
+        except NotLoaded as error:
+            self._rest(*error.args)
+        except Timeout:
+            self._failed(*_TIMEOUT)
+        except Died as death:
+            reason = self.processes.drop(death.child)
+            if "SIGXCPU" in reason:  # the kernel's own limit, a backstop
+                self._failed(*_TIMEOUT)
+            elif death.child is self.player:
+                self._failed("crash", reason)
+            else:
+                self._failed("crash", f"the test itself: {reason}")
+        except wire.Malformed as error:
+            self._failed("crash", f"a malformed reply: {error}")
+
+    def _failed(self, status: str, message: str) -> None:
+        """End the present test, and every child. Where the program did not even load, no test can run."""
+        self.processes.close()
+        if self.loaded:
+            self._conclude(self.at, status, message)
+        else:
+            self._rest(status, message)
+        self.player = None
+
+    def _conclude(self, at: int, status: str, message: str) -> None:
+        self.found[at] = status, message
+        if (self.stop == "failure" and status != "pass") or (self.stop == "timeout" and status == "timeout"):
+            self._rest(status, f"not run: stopped after test {at}")
+
+    def _rest(self, status: str, message: str) -> None:
+        self.found = [found or (status, message) for found in self.found]
+
+    # ---- the player
+
+    def _play(self, request: bytes) -> Child:
+        """Send a request to the player, which is forked and given the program first where there is none."""
+        if self.player is None:
+            self.loaded = False
+            self.player = self.processes.start(PLAYER)
+            request = wire.frame(wire.PROGRAM, encode((self.job.program, "program"))) + request
+        self.processes.start_test()
+        self.player.channel.send(request)
+        return self.player
+
+    def _end_player(self) -> None:
+        if self.player is not None:
+            self.processes.drop(self.player)
+            self.player = None
+
+    def _reply(self, player: Child) -> tuple[int, bytes]:
+        """The player's next frame. Raises NotLoaded, Timeout, Died, wire.Malformed."""
+        while True:
+            while player.frames:
+                kind, payload = player.frames.popleft()
+                if not self.loaded:
+                    self._load(kind, payload)
+                else:
+                    return kind, payload
+            if player.channel.ended:
+                raise Died(player)
+            self.processes.wait(player)
+
+    def _load(self, kind: int, payload: bytes) -> None:
+        """Note that the program's own text has run."""
+        if kind == wire.NOT_LOADED:
+            raise NotLoaded(*constant.raised(payload))
+        if kind != wire.LOADED:
+            raise wire.Malformed("an answer before the program was loaded")
+        self.loaded = True
+        self.processes.start_test()
+
+    # ---- constant tests
+
+    def _constants(self, first: int) -> None:
+        """Judge a row of constant tests on the replies of one player, which is asked for all of them at once."""
+        row = [first]
+        while row[-1] + 1 < len(self.tests) and self.tests[row[-1] + 1].kind == "constant":
+            row.append(row[-1] + 1)
+        row = [at for at in row if self.found[at] is None]
+        last = not any(found is None and test.kind == "judge" for found, test in zip(self.found, self.tests, strict=True))
+        calls = [(check.name, check.drain, check.arguments) for at in row for check in self.tests[at].checks]
+        player = self._play(wire.frame(wire.CALLS, encode((last, calls))))
+        if last:
+            settle(player, QUIET_S)
+            player.read()
+        for at in row:
+            if at != first:
+                self.at = at
+                self.processes.start_test()
+            self._one_constant(at, player)
+            if None not in self.found:
+                break
+        if last:
+            self._end_player()
+
+    def _one_constant(self, at: int, player: Child) -> None:
+        status, message, numpy = "pass", "", False
+        for check in self.tests[at].checks:
+            kind, payload = self._reply(player)
+            if status != "pass" or numpy:
+                continue  # an earlier assert of this test has failed: the reply is not for anyone
+            try:
+                status, message = constant.outcome(check, kind, payload)
+            except NeedsNumpy:
+                numpy = True
+        if numpy:
+            self.tests[at] = dataclasses.replace(self.tests[at], kind="judge", stubs=(self.tests[at].checks[0].name,))
+        else:
+            self._conclude(at, status, message)
+
+    # ---- other tests
+
+    def _judged(self, at: int) -> None:
+        """Run a test in a judge of its own, linked to the player."""
+        test, ours = self.tests[at], socket.socketpair()
+        with ours[0] as of_player, ours[1] as of_judge:
+            player = self._play(b"")
+            player.channel.send(wire.frame(wire.LINK), (of_player.fileno(),))
+            judge = self.processes.start(JUDGE, (of_judge.fileno(),))
+        judge.channel.send(wire.frame(wire.TEST, encode((self.job.setup, test.source, test.stubs, test.provided))))
+        verdict, unlinked = None, False
+        while verdict is None:
+            self.processes.wait(player, judge)
+            while player.frames:
+                kind, payload = player.frames.popleft()
+                if not self.loaded:
+                    self._load(kind, payload)
+                elif kind == wire.LINK and not unlinked:  # it says when it is done with this judge
+                    unlinked = True
+                else:
+                    raise wire.Malformed("an answer that nobody asked for")
+            if judge.frames:
+                verdict = _read_verdict(*judge.frames.popleft())
+            elif player.channel.ended:
+                raise Died(player)
+            elif judge.channel.ended:
+                raise Died(judge)
+        self.processes.drop(judge)
+        self._conclude(at, *verdict)
+        if None in self.found and not unlinked and self._reply(player)[0] != wire.LINK:
+            raise wire.Malformed("an answer that nobody asked for")
+
+    def _inside(self, at: int) -> None:
+        """Run a test beside the program, in a player of its own. Untrusted."""
+        self._end_player()
+        player = self._play(wire.frame(wire.INSIDE, encode((self.job.setup, self.tests[at].source))))
+        status, message = _read_verdict(*self._reply(player))
+        if status == "pass" and not self.allow_inside:
+            status, message = "fail", "it passed inside the program's process, which earns nothing unless allow_inside"
+        self._conclude(at, status, message)
+        self._end_player()
+
+
+def _read_verdict(kind: int, payload: bytes) -> tuple[str, str]:
+    try:
+        status, message = decode(payload)
+    except (Refused, ValueError, TypeError):
+        status, message = "", ""
+    if kind != wire.VERDICT or status not in _STATUSES or not isinstance(message, str):
+        raise wire.Malformed("not a verdict")
+    return status, message

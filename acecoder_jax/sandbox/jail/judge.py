@@ -1,0 +1,105 @@
+"""The process that runs one test against a stub of the entry point. It is jailed like a player, since tests are written by
+models too, and owns nothing but its own verdict.
+"""
+
+import collections
+import datetime
+import decimal
+import fractions
+import math
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from . import wire
+from .codec import Refused, encode
+from .decode import decode
+from .peer import MAX_MESSAGE, Gone, Peer
+
+PROVIDED: dict[str, Any] = {  # names that tests use without importing them, since programs usually have
+    "Counter": collections.Counter,
+    "Decimal": decimal.Decimal,
+    "Fraction": fractions.Fraction,
+    "OrderedDict": collections.OrderedDict,
+    "defaultdict": collections.defaultdict,
+    "deque": collections.deque,
+    "isclose": math.isclose,
+    "date": datetime.date,
+    "timedelta": datetime.timedelta,
+    "timezone": datetime.timezone,
+}
+MODULES = (
+    "bisect cmath collections copy datetime decimal fractions functools heapq itertools json math operator random re"
+    " statistics string time"
+).split()
+
+
+def main(fd: int, link_fd: int) -> None:
+    """Judge one test, send the verdict, end. Never returns."""
+    stream = wire.Stream(fd)
+    stream.send(wire.HELLO)
+    try:
+        received = stream.receive()
+        if received is not None and received[0] == wire.TEST:
+            setup, test, stubs, provided = decode(received[1])
+            peer = Peer(wire.Stream(link_fd), None)
+            namespace: dict[str, Any] = {"__name__": "test", "__builtins__": __builtins__}
+            namespace.update(provide(provided))
+            namespace.update((name, _stub(peer, name)) for name in stubs)
+            verdict = run_test(test, setup, namespace)
+            if peer.refused and verdict[0] == "pass":  # the test caught the refusal
+                verdict = "fail", peer.refused
+            stream.send(wire.VERDICT, encode(verdict))
+    finally:
+        os._exit(0)
+
+
+def _stub(peer: Peer, name: str) -> Any:
+    def stub(*args: Any, **kwargs: Any) -> Any:
+        return peer.call(name, args, kwargs)
+
+    stub.__name__ = stub.__qualname__ = name
+    return stub
+
+
+def provide(names: Iterable[str]) -> dict[str, Any]:
+    """The well-known names that a test uses and does not import."""
+    found = {}
+    for name in names:
+        if name == "datetime.class":
+            found["datetime"] = datetime.datetime
+        elif name in PROVIDED:
+            found[name] = PROVIDED[name]
+        else:
+            found[{"numpy": "np"}.get(name, name)] = __import__(name)
+            found[name] = sys.modules[name]
+    return found
+
+
+def run_test(test: str, setup: str, namespace: dict[str, Any]) -> tuple[str, str]:
+    """Execute a test; its status and a message."""
+    try:
+        if setup:
+            exec(compile(setup, "<setup>", "exec", dont_inherit=True), namespace)
+        exec(compile(test, "<test>", "exec", dont_inherit=True), namespace)
+    except Gone:
+        return "crash", "the program's process died"
+    except Refused as refusal:
+        return "fail", str(refusal)[:MAX_MESSAGE]
+    except BaseException as error:
+        return _outcome(error)
+    return "pass", ""
+
+
+def _outcome(error: BaseException) -> tuple[str, str]:
+    told = getattr(error, "from_program", None)
+    try:
+        name, message = told or (type(error).__name__, str(error)[:MAX_MESSAGE])
+    except BaseException:
+        name, message = type(error).__name__, ""
+    if isinstance(error, AssertionError) and not told:
+        return "fail", message or "the assertion is false"
+    if isinstance(error, SystemExit | MemoryError):
+        return "crash", f"{name}: {message}"
+    return "error", f"{name}: {message}"

@@ -1,0 +1,50 @@
+"""What the sandbox is asked: jobs and limits."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A program and the tests that judge it.
+
+    tests: statements of Python; for the stdin profile JSON objects {"input": ..., "output": ...}.
+    entry_point: the function under test. None: each test's own, found from the names that it calls.
+    setup: code that runs before each test, in the process that judges it.
+    profile: "grading" (the tests call functions) or "stdin" (the program reads stdin and prints).
+    """
+
+    id: str
+    program: str
+    tests: tuple[str, ...]
+    entry_point: str | None = None
+    setup: str = ""
+    profile: str = "grading"
+
+    def __post_init__(self) -> None:
+        if self.profile not in ("grading", "stdin"):
+            raise ValueError(f"job {self.id!r}: unknown profile {self.profile!r}: grading or stdin")
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What one program may use.
+
+    test_s, program_s: CPU seconds of one test, and of the program with all its tests.
+    wall_factor: wall time may be this many times as long, since a busy machine shares its cores.
+    memory_bytes: address space of one process beyond what the warmed interpreter has.
+    file_bytes: the largest file, where there is one to write to. output_bytes: captured standard output (stdin profile).
+    """
+
+    test_s: float = 1.0
+    program_s: float = 8.0
+    wall_factor: float = 2.0
+    memory_bytes: int = 1 << 30
+    file_bytes: int = 1 << 20
+    output_bytes: int = 1 << 20
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if not getattr(self, field.name) > 0:
+                raise ValueError(f"Limits.{field.name} must be above 0, not {getattr(self, field.name)!r}")
+        if self.wall_factor < 1:
+            raise ValueError(f"Limits.wall_factor must be at least 1, not {self.wall_factor!r}")

@@ -1,0 +1,103 @@
+"""A supervisor process: takes jobs from the trainer's process, grades them one after the other, sends verdicts back.
+
+It is trusted and runs outside the jail; it holds the tests, so it makes itself unreadable to others. Lines of JSON both ways:
+
+    {"n": 7, "job": {...}} -> {"n": 7, "verdict": {...}} | {"n": 7, "back": true} | {"n": 7, "broken": "what broke"}
+
+"back" returns a job that was not begun, because the one before it takes long: another worker may have it.
+"""
+
+import json
+import os
+import select
+import socket
+import sys
+from collections import deque
+from typing import Any
+
+from .children import Zygote, ZygoteDied
+from .grade import Grading
+from .job import Job, Limits
+
+
+class HostGone(Exception):  # noqa: N818 - it reads as what happened
+    """The trainer's process has closed the socket."""
+
+
+class Supervisor:
+    """The loop of one worker."""
+
+    def __init__(self, host: socket.socket, config: dict[str, Any]):
+        self.host = host
+        self.limits = Limits(**config["limits"])
+        self.options = config["options"]
+        self.jail = config["jail"]
+        self.zygote = Zygote(self.jail)
+        self.jobs: deque[tuple[int, dict[str, Any]]] = deque()
+        self.buffer = b""
+
+    def serve(self) -> None:
+        """Grade jobs until the host closes the socket."""
+        self._send({"ready": self.zygote.report})
+        try:
+            while True:
+                while not self.jobs:
+                    self._receive()
+                number, row = self.jobs.popleft()
+                self._grade(number, Job(**row | {"tests": tuple(row["tests"])}))
+        except HostGone:
+            return
+        finally:
+            self.zygote.close()
+
+    def _grade(self, number: int, job: Job) -> None:
+        broken = ""
+        for _ in range(2):
+            try:
+                verdict = Grading(job, self.zygote, self.limits, self.options, self._give_back).run()
+            except ZygoteDied as death:
+                broken = str(death)
+                self.zygote.close()
+                self.zygote = Zygote(self.jail)
+            else:
+                self._send({"n": number, "verdict": verdict})
+                return
+        self._send({"n": number, "broken": broken})
+
+    def _receive(self) -> None:
+        """Take in some jobs; wait for one."""
+        data = self.host.recv(1 << 18)
+        if not data:
+            raise HostGone
+        *lines, self.buffer = (self.buffer + data).split(b"\n")
+        for line in lines:
+            row = json.loads(line)
+            self.jobs.append((row["n"], row["job"]))
+
+    def _give_back(self) -> None:
+        """The present program takes long: return the jobs behind it."""
+        if select.select([self.host], [], [], 0)[0]:
+            self._receive()
+        while self.jobs:
+            self._send({"n": self.jobs.popleft()[0], "back": True})
+
+    def _send(self, row: dict[str, Any]) -> None:
+        try:
+            self.host.sendall(json.dumps(row).encode() + b"\n")
+        except OSError:
+            raise HostGone from None
+
+
+def main() -> None:
+    """Entry point of the process: argv is the socket's descriptor and the configuration as JSON."""
+    host = socket.socket(fileno=int(sys.argv[1]))
+    try:
+        supervisor = Supervisor(host, json.loads(sys.argv[2]))
+    except ZygoteDied as death:
+        host.sendall(json.dumps({"failed": str(death)}).encode() + b"\n")
+        os._exit(1)
+    supervisor.serve()
+
+
+if __name__ == "__main__":
+    main()

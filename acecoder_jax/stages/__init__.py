@@ -1,0 +1,1 @@
+"""The stages: flat scripts that read from top to bottom, each with run(config, workdir)."""

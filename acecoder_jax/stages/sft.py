@@ -1,0 +1,135 @@
+"""Supervised fine-tuning: a policy from demonstrations, from scratch or from a model; ends as a Hugging Face directory.
+
+    python -m acecoder_jax.main --config=configs/sft.py:tiny
+
+WORKDIR/model is the result. With `stop_at_pass_rate` training ends as soon as greedy answers to problems that are
+held back from training pass that often.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from acecoder_jax import data, metrics, parallel, tokenizer
+from acecoder_jax.models import huggingface, sharding
+from acecoder_jax.models.config import ModelConfig
+from acecoder_jax.models.decoder import Model, Params
+from acecoder_jax.sampling import rollout
+from acecoder_jax.sampling.engine import Engine
+from acecoder_jax.sampling.noise import stable_hash
+from acecoder_jax.sandbox import Sandbox
+from acecoder_jax.training.checkpoint import Checkpoints
+from acecoder_jax.training.loss import cross_entropy
+from acecoder_jax.training.packing import TokenSequence, response_mask
+from acecoder_jax.training.trainer import make_trainer
+from acecoder_jax.types import Problem
+
+COLUMNS = {"loss": "loss", "heldback_pass": "pass", "train_tokens_per_s": "train tok/s"}
+
+
+def run(config: ConfigDict, workdir: Path) -> Path:
+    """Trains, and returns the directory of the trained model; at once where an earlier start has finished it."""
+    model_dir = workdir / "model"
+    if model_dir.exists():
+        print(f"supervised fine-tuning is already done: {model_dir}")
+        return model_dir
+    problems = data.load(config.data, **source_args(config), **config.data_args)
+    heldback, trained = problems[: config.heldback], problems[config.heldback :]
+    pairs = data.demonstrations(config.data, trained, seed=config.seed)
+    mesh = parallel.make_mesh(**config.mesh)
+    with (
+        jax.set_mesh(mesh),
+        Checkpoints(workdir, **config.checkpoint) as checkpoints,
+        Sandbox(**config.sandbox) as sandbox,
+    ):
+        words, model, make_params = _policy(config, pairs, mesh)
+        sequences = [_sequence(words, problem, reply, config.style) for problem, reply in pairs]
+        trainer = make_trainer(
+            model, cross_entropy, mesh, updates=config.steps, optimizer=config.optimizer, **config.trainer
+        )
+        state, first = trainer.start(make_params, checkpoints)
+        engine = Engine(
+            model.config, words, seed=config.seed, dtype=model.dtype, mesh=mesh,
+            max_prompt_tokens=max(len(rollout.prompt_tokens(words, p, config.style)) for p in heldback),
+            max_new_tokens=config.max_new_tokens, **config.engine,
+        )  # fmt: skip
+        with (
+            metrics.MetricsWriter(workdir, resume_step=first + 1) as writer,
+            metrics.Progress(config.steps, "sft", COLUMNS, start=first) as progress,
+        ):
+            timeline = metrics.Timeline()
+            for step in range(first, config.steps):
+                checkpoints.save(step, state)
+                batch = trainer.pack([sequences[i] for i in batch_at(len(sequences), config.batch, config.seed, step)])
+                with timeline.phase("update"):
+                    state, numbers = trainer.update(state, batch)
+                    row = {name: float(value) for name, value in numbers.items()}
+                tokens = sum(batch.lengths)
+                row |= {"step_s": timeline.take()["update"], "learning_rate": float(trainer.schedule(step))}
+                row["train_tokens_per_s"] = tokens / row["step_s"]
+                done = step + 1
+                if heldback and done % config.evaluate_every == 0:
+                    engine.update(state.params)
+                    scores = rollout.evaluate(
+                        engine, sandbox, heldback, samples=0, max_new_tokens=config.max_new_tokens, style=config.style
+                    )
+                    row["heldback_pass"] = scores["pass@1"]
+                writer.write(done, row)
+                progress.update(done, row)
+                if row.get("heldback_pass", 0.0) >= config.stop_at_pass_rate:
+                    progress.print(f"step {done}: {row['heldback_pass']:.0%} of the held-back problems pass; stopping")
+                    break
+        huggingface.export(state.params, model.config, model_dir, dtype=jnp.dtype(config.export_dtype), tokenizer=words)
+    print(f"wrote {model_dir}")
+    return model_dir
+
+
+def batch_at(count: int, batch: int, seed: int, step: int) -> np.ndarray:
+    """The indices of a step's sequences, a function of (seed, step): epochs in a new order each, one after another."""
+    wanted = np.arange(step * batch, (step + 1) * batch)
+    orders = {
+        epoch: np.random.default_rng(np.frombuffer(stable_hash(seed, "sft", epoch, size=16), np.uint32)).permutation(
+            count
+        )
+        for epoch in {int(index) // count for index in wanted}
+    }
+    return np.array([orders[int(index) // count][int(index) % count] for index in wanted])
+
+
+def _policy(config: ConfigDict, pairs: Sequence[tuple[Problem, str]], mesh: jax.sharding.Mesh) -> tuple[Any, Model, Any]:
+    """The tokenizer, the model and a function that makes its parameters: loaded from config.model, else from scratch."""
+    dtype = jnp.dtype(config.dtype)
+    if config.model:
+        words = tokenizer.load(config.model)
+        model = Model(huggingface.load_config(config.model), dtype, config.remat)
+        return words, model, lambda: huggingface.load_params(config.model, shardings=_shardings(model, mesh))[1]
+    words = tokenizer.train_bpe((f"{problem.question}\n{reply}" for problem, reply in pairs), config.vocab_size)
+    model = Model(ModelConfig(vocab_size=len(words), **config.architecture), dtype, config.remat)
+
+    def make() -> Params:
+        return model.init(jax.random.key(config.seed), _shardings(model, mesh))
+
+    return words, model, make
+
+
+def _shardings(model: Model, mesh: jax.sharding.Mesh) -> Params:
+    return sharding.param_shardings(model.abstract_params, mesh)
+
+
+def _sequence(words: Any, problem: Problem, reply: str, style: str) -> TokenSequence:
+    """A demonstration as tokens, with the loss on the reply and its end token."""
+    prompt = rollout.prompt_tokens(words, problem, style)
+    response = [*words.encode(reply, add_special_tokens=False), words.eos_token_id]
+    return TokenSequence(
+        np.array([*prompt, *response], np.int32), {"loss_weight": response_mask(len(prompt), [1] * len(response))}
+    )
+
+
+def source_args(config: ConfigDict) -> dict[str, Any]:
+    """What every source that reads files or the hub takes."""
+    return {"path": config.data_path} if config.data_path else {}

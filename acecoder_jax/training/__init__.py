@@ -1,0 +1,1 @@
+"""Packing, losses, optimiser, train state, checkpoints, the one jitted update."""

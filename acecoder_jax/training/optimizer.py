@@ -1,0 +1,29 @@
+"""Adam with a warm-up, a decay and clipping by the global norm."""
+
+import optax
+
+
+def make_optimizer(
+    *,
+    learning_rate: float,
+    updates: int,
+    warmup_ratio: float = 0.03,
+    final_ratio: float = 0.1,
+    beta1: float = 0.9,
+    beta2: float = 0.95,
+    weight_decay: float = 0.0,
+    clip_norm: float = 1.0,
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The optimiser and its schedule: linear warm-up over warmup_ratio of all updates, then a cosine to
+    final_ratio x learning_rate at the last one. Weight decay is decoupled (Loshchilov and Hutter, arXiv 1711.05101)."""
+    warmup = round(warmup_ratio * updates)
+    schedule = optax.warmup_cosine_decay_schedule(
+        # the first update of a warm-up moves too: it has the first step of the ramp, not a rate of zero
+        init_value=learning_rate / (warmup + 1),
+        peak_value=learning_rate,
+        warmup_steps=warmup,
+        decay_steps=max(updates, warmup + 1),
+        end_value=final_ratio * learning_rate,
+    )
+    adam = optax.adamw(schedule, b1=beta1, b2=beta2, weight_decay=weight_decay)
+    return optax.chain(optax.clip_by_global_norm(clip_norm), adam), schedule

@@ -1,0 +1,48 @@
+"""The state of training: parameters, optimiser, counters. With the workdir it is all that a resume needs."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from acecoder_jax.models.decoder import Params
+from acecoder_jax.models.sharding import param_shardings
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """params: float32, stacked by layer. update: updates done, an int32 scalar."""
+
+    params: Params
+    opt_state: Any
+    update: jax.Array
+
+
+def create(params: Params, optimizer: optax.GradientTransformation, shardings: Any = None) -> TrainState:
+    """A fresh state around parameters; the optimiser's moments are made in the shards of `state_shardings`."""
+    opt_shardings = None if shardings is None else shardings.opt_state
+    opt_state = jax.jit(optimizer.init, out_shardings=opt_shardings)(params)
+    return TrainState(params, opt_state, jnp.zeros((), jnp.int32))
+
+
+def abstract(abstract_params: Params, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state with a ShapeDtypeStruct for every leaf."""
+    opt_state = jax.eval_shape(optimizer.init, abstract_params)
+    return TrainState(abstract_params, opt_state, jax.ShapeDtypeStruct((), jnp.int32))
+
+
+def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:
+    """A sharding for every leaf: the moments lie as their parameters do, scalars everywhere."""
+    whole = NamedSharding(mesh, PartitionSpec())
+    params = param_shardings(state.params, mesh)
+    structure = jax.tree.structure(state.params)
+
+    def is_params(node: Any) -> bool:
+        return jax.tree.structure(node) == structure
+
+    opt_state = jax.tree.map(lambda n: params if is_params(n) else whole, state.opt_state, is_leaf=is_params)
+    return TrainState(params, opt_state, whole)

@@ -1,0 +1,76 @@
+"""A model with its optimiser, its two jitted functions and the place of every array: what a training stage holds."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from acecoder_jax.models.decoder import Model, Params
+from acecoder_jax.training import packing, state
+from acecoder_jax.training.checkpoint import Checkpoints
+from acecoder_jax.training.loss import Loss, Metrics
+from acecoder_jax.training.optimizer import make_optimizer
+from acecoder_jax.training.packing import Packed, TokenSequence
+from acecoder_jax.training.state import TrainState
+from acecoder_jax.training.update import make_logps, make_update
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """update: (state, packed mini-batch) -> (state, metrics). logps: (params, sequences) -> log-probs a sequence.
+
+    abstract, shardings: the state's shapes and where each leaf lies. rows, row_tokens: the shape of a micro-batch.
+    """
+
+    model: Model
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
+    update: Callable[[TrainState, Packed], tuple[TrainState, Metrics]]
+    logps: Callable[[Params, list[TokenSequence]], list[np.ndarray]]
+    abstract: TrainState
+    shardings: TrainState
+    rows: int
+    row_tokens: int
+
+    def pack(self, sequences: Sequence[TokenSequence]) -> Packed:
+        """A mini-batch in the trainer's shape, with loss weights divided by their sum: a mean over its tokens."""
+        total = sum(float(np.sum(sequence.per_token["loss_weight"])) for sequence in sequences)
+        scaled = [sequence.scaled("loss_weight", 1 / total) for sequence in sequences]
+        return packing.pack(scaled, rows=self.rows, row_tokens=self.row_tokens)
+
+    def start(self, params: Callable[[], Params], checkpoints: Checkpoints) -> tuple[TrainState, int]:
+        """The newest checkpointed state and its step; a fresh state around params() and 0 where there is none."""
+        step = checkpoints.latest()
+        if step is not None:
+            return checkpoints.restore(step, self.abstract, self.shardings), step
+        return state.create(params(), self.optimizer, self.shardings), 0
+
+
+def make_trainer(
+    model: Model,
+    loss: Loss,
+    mesh: Mesh,
+    *,
+    updates: int,
+    optimizer: Mapping[str, Any],
+    rows: int,
+    row_tokens: int,
+    logit_chunk: int,
+) -> Trainer:
+    """optimizer: the knobs of `make_optimizer`; updates: how many the schedule spans."""
+    adam, schedule = make_optimizer(updates=updates, **optimizer)
+    abstract = state.abstract(model.abstract_params, adam)
+    return Trainer(
+        model=model,
+        optimizer=adam,
+        schedule=schedule,
+        update=make_update(model, loss, adam, logit_chunk=logit_chunk, mesh=mesh),
+        logps=make_logps(model, rows=rows, row_tokens=row_tokens, logit_chunk=logit_chunk, mesh=mesh),
+        abstract=abstract,
+        shardings=state.state_shardings(abstract, mesh),
+        rows=rows,
+        row_tokens=row_tokens,
+    )

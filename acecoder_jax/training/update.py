@@ -1,0 +1,89 @@
+"""The two jitted functions of the trainer: log-probs of given tokens, and one optimiser step over a mini-batch.
+
+A mini-batch is [micro-batches, rows, row_tokens] (training/packing.py). A loop with as many turns as there are
+micro-batches in use adds up gradients and metrics; then the optimiser moves once.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from acecoder_jax.models.decoder import Model, Params
+from acecoder_jax.models.sharding import named_shardings
+from acecoder_jax.training.loss import Loss, Metrics, token_logps
+from acecoder_jax.training.packing import Batch, Packed, TokenSequence, micro_batch, pack
+from acecoder_jax.training.state import TrainState
+
+MODEL_INPUTS = ("tokens_mbt", "target_mbt", "segment_mbt", "position_mbt")
+
+
+def place(arrays: Batch, mesh: jax.sharding.Mesh | None) -> dict[str, Any]:
+    """A packed batch on the devices, its rows split over the mesh's data and fsdp axes."""
+    if mesh is None:
+        return {name: jnp.asarray(array) for name, array in arrays.items()}
+    return jax.device_put(arrays, named_shardings(arrays, mesh))
+
+
+def make_logps(
+    model: Model, *, rows: int, row_tokens: int, logit_chunk: int, mesh: jax.sharding.Mesh | None = None
+) -> Callable[[Params, list[TokenSequence]], list[np.ndarray]]:
+    """The function (params, sequences) -> log-prob of each target of each sequence, [n] each, in order."""
+
+    @jax.jit
+    def run(params: Params, arrays: dict[str, jax.Array], count: jax.Array) -> jax.Array:
+        def body(m: jax.Array, out_mbt: jax.Array) -> jax.Array:
+            logp_bt, _ = token_logps(model, params, micro_batch(arrays, m), logit_chunk)
+            return out_mbt.at[m].set(logp_bt)
+
+        return jax.lax.fori_loop(0, count, body, jnp.zeros(arrays["tokens_mbt"].shape, jnp.float32))
+
+    def logps(params: Params, sequences: list[TokenSequence]) -> list[np.ndarray]:
+        packed = pack(sequences, rows=rows, row_tokens=row_tokens)
+        arrays = place({name: packed.arrays[name] for name in MODEL_INPUTS}, mesh)
+        return packed.unpack(jax.device_get(run(params, arrays, packed.micro_batches)))
+
+    return logps
+
+
+def make_update(
+    model: Model,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    *,
+    logit_chunk: int,
+    mesh: jax.sharding.Mesh | None = None,
+) -> Callable[[TrainState, Packed], tuple[TrainState, Metrics]]:
+    """The function (state, packed mini-batch) -> (state after one optimiser step, summed metrics). Takes the old state.
+
+    Metrics are the loss's own, and grad_norm: the global norm of the gradient before clipping.
+    """
+
+    def total(params: Params, batch: dict[str, jax.Array]) -> tuple[jax.Array, Metrics]:
+        logp_bt, entropy_bt = token_logps(model, params, batch, logit_chunk)
+        return loss(logp_bt, entropy_bt, batch)
+
+    def gradient(params: Params, arrays: dict[str, jax.Array], m: Any) -> tuple[Params, Metrics]:
+        return jax.grad(total, has_aux=True)(params, micro_batch(arrays, m))
+
+    def run(state: TrainState, arrays: dict[str, jax.Array], count: jax.Array) -> tuple[TrainState, Metrics]:
+        def body(m: jax.Array, sums: Any) -> Any:
+            return jax.tree.map(jnp.add, sums, gradient(state.params, arrays, m))
+
+        first = jax.eval_shape(lambda: gradient(state.params, arrays, 0))
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), first)
+        grads, metrics = jax.lax.fori_loop(0, count, body, zeros)
+        step, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, step)
+        metrics = metrics | {"grad_norm": optax.global_norm(grads)}
+        return TrainState(params, opt_state, state.update + 1), metrics
+
+    jitted = jax.jit(run, donate_argnums=0)
+
+    def update(state: TrainState, packed: Packed) -> tuple[TrainState, Metrics]:
+        return jitted(state, place(packed.arrays, mesh), packed.micro_batches)
+
+    return update

@@ -1,0 +1,119 @@
+"""REINFORCE++ with rule rewards: the tests say what a program earns.
+
+    python -m acecoder_jax.main --config=configs/rl_rule.py:tiny      # 2 CPU cores, under 5 minutes, nothing to download
+    python -m acecoder_jax.main --config=configs/rl_rule.py:0.5b --config.model=DIR \\
+        --config.data=mbpp --config.data_path=mbpp.jsonl.gz           # 24 GB of memory, minutes a step on 2 CPU cores
+    python -m acecoder_jax.main --config=configs/rl_rule.py           # :7b, the paper's recipe, on a pod
+
+| preset | policy | what it is |
+| --- | --- | --- |
+| 7b | Qwen2.5-Coder-7B-Instruct | AceCoder's recipe (the paper's column): 256 x 8 samples a rollout, binary reward |
+| 7b_general | Qwen2.5-7B-Instruct | the same from the general model |
+| 7b_base | Qwen2.5-Coder-7B | the same from the base model, R1 style: think, then answer |
+| 7b_script | Qwen2.5-Coder-7B-Instruct | the rule script's column: 512 prompts, 3 episodes, pass rate as the reward |
+| 0.5b, 0.5b_base | Qwen2.5-Coder-0.5B(-Instruct) | full fine-tuning on one machine: 8 x 8 samples, 3 rollouts |
+| tiny | made on the spot | the embedded toy families: supervised start, then RL, with held-out scores before and after |
+"""
+
+from ml_collections import ConfigDict
+
+from acecoder_jax import presets
+from configs import sft
+
+PRESETS = {
+    "7b": {},
+    "7b_general": {"model": "Qwen/Qwen2.5-7B-Instruct"},
+    "7b_base": {"model": "Qwen/Qwen2.5-Coder-7B", "style": "r1"},
+    "7b_script": {"prompts_per_rollout": 512, "episodes": 3, "reward_args.kind": "pass_rate"},
+    "0.5b": {
+        "model": "Qwen/Qwen2.5-Coder-0.5B-Instruct",
+        "data": "mbpp",
+        "data_args": {"split": "train"},
+        "prompts_per_rollout": 8,
+        "rollouts": 3,
+        "minibatch": 64,
+        "max_prompt_tokens": 512,
+        "max_new_tokens": 512,
+        "trainer": {"rows": 2, "row_tokens": 1024, "logit_chunk": 512},
+        "engine": {"slots": 64, "chunk": 16, "prefill_rows": 8, "bucket": 64},
+        "checkpoint": {"keep": 1, "every": 1},
+        "sandbox.workers": 2,
+    },
+    "tiny": {
+        "model": "",
+        "data": "toy",
+        "data_args": {"split": "train", "count": 2048},
+        "heldout_args": {"split": "heldout", "count": 128},
+        "prompts_per_rollout": 32,
+        "rollouts": 20,
+        "minibatch": 64,
+        "max_prompt_tokens": 64,
+        "max_new_tokens": 48,
+        "optimizer.learning_rate": 3e-4,
+        "trainer": {"rows": 16, "row_tokens": 128, "logit_chunk": 128},
+        "engine": {"slots": 128, "chunk": 16, "prefill_rows": 32, "bucket": 64},
+        "dtype": "float32",
+        "export_dtype": "float32",
+        "remat": "none",
+        "checkpoint": {"keep": 2, "every": 5},
+        "sandbox.workers": 2,
+    },
+}
+PRESETS["0.5b_base"] = PRESETS["0.5b"] | {"model": "Qwen/Qwen2.5-Coder-0.5B", "style": "r1"}
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    preset, overrides = presets.parse(argument, PRESETS, default="7b")
+    config = ConfigDict(
+        {
+            "stage": "train_rl",
+            "seed": 0,
+            # The starting policy: a Hugging Face directory or hub id; "" makes one by the stage `sft` first.
+            "model": "Qwen/Qwen2.5-Coder-7B-Instruct",
+            # Problems: a source of acecoder_jax/data, a file or folder for it ("" is the hub), and its other arguments.
+            "data": "acecode",
+            "data_path": "",
+            "data_args": {"split": "train"},
+            "heldout_args": {},  # the same source's arguments for held-out problems; {} measures nothing
+            "heldout_samples": 8,
+            "style": "chat",  # "chat": the bare question; "r1": think, then answer (base models)
+            # The loop: a rollout is prompts x samples, trained on in mini-batches of that many sequences.
+            "prompts_per_rollout": 256,
+            "samples_per_prompt": 8,
+            "minibatch": 128,
+            "episodes": 1,
+            "rollouts": 0,  # 0: as many as the episodes give
+            "max_prompt_tokens": 2048,
+            "max_new_tokens": 2048,
+            "sampling": {"temperature": 1.0, "top_p": 1.0, "top_k": 0},
+            "algorithm": "reinforce_pp",
+            "algorithm_args": {"kl_coef": 0.01, "clip_low": 0.2, "clip_high": 0.2, "reward_clip": 10.0},
+            "reward": "rule",
+            "reward_args": {"kind": "binary", "score_truncated": True, "allow_inside": False},
+            "optimizer": {
+                "learning_rate": 5e-7,
+                "warmup_ratio": 0.03,
+                "final_ratio": 0.1,
+                "beta1": 0.9,
+                "beta2": 0.95,
+                "weight_decay": 0.0,
+                "clip_norm": 1.0,
+            },
+            # A micro-batch is rows x row_tokens packed tokens; rows are split over the mesh's data and fsdp axes.
+            "trainer": {"rows": 64, "row_tokens": 4096, "logit_chunk": 128},
+            "engine": {"slots": 256, "chunk": 32, "prefill_rows": 16, "bucket": 256},
+            "dtype": "bfloat16",
+            "export_dtype": "bfloat16",
+            "remat": "full",
+            "mesh": {"data": 1, "fsdp": -1, "tensor": 1},
+            "checkpoint": {"keep": 2, "every": 10},
+            "sandbox": {"workers": 8},
+            "table_rows": 6,
+        }
+    )
+    presets.apply(config, PRESETS[preset])
+    if not config.model:
+        config.sft = sft.get_config("tiny")
+        config.sft.seed = config.get_ref("seed")
+    presets.apply(config, overrides)
+    return config.lock()

@@ -1,0 +1,80 @@
+"""Supervised fine-tuning.
+
+    python -m acecoder_jax.main --config=configs/sft.py:tiny                                 # 2 CPU cores, a minute
+    python -m acecoder_jax.main --config=configs/sft.py:0.5b --config.model=DIR --config.data_path=mbpp.jsonl.gz
+
+tiny: a small policy from scratch on the toy families, stopped when it passes part of the problems held back from
+training. 0.5b: Qwen2.5-Coder-0.5B on the solutions of MBPP's training problems.
+"""
+
+from ml_collections import ConfigDict
+
+from acecoder_jax import presets
+
+TINY_ARCHITECTURE = {
+    "hidden_size": 128,
+    "intermediate_size": 384,
+    "num_layers": 4,
+    "num_heads": 4,
+    "num_kv_heads": 2,
+    "head_dim": 32,
+    "rope_theta": 10_000.0,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": 256,
+}
+
+PRESETS = {
+    "tiny": {},
+    "0.5b": {
+        "model": "Qwen/Qwen2.5-Coder-0.5B-Instruct",
+        "data": "mbpp",
+        "data_args": {"split": "train"},
+        "heldback": 0,
+        "steps": 44,
+        "batch": 16,
+        "max_new_tokens": 512,
+        "dtype": "bfloat16",
+        "export_dtype": "bfloat16",
+        "optimizer.learning_rate": 1e-5,
+        "trainer": {"rows": 2, "row_tokens": 1024, "logit_chunk": 512},
+        "engine": {"slots": 32, "chunk": 16},
+    },
+}
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    preset, overrides = presets.parse(argument, PRESETS, default="tiny")
+    config = ConfigDict(
+        {
+            "stage": "sft",
+            "seed": 0,
+            # Where the policy comes from: a Hugging Face directory or hub id; "" makes one of `architecture` with a
+            # tokenizer of `vocab_size` trained on the demonstrations.
+            "model": "",
+            "architecture": TINY_ARCHITECTURE,
+            "vocab_size": 768,
+            "data": "toy",
+            "data_path": "",
+            "data_args": {"split": "train", "count": 4096},
+            "style": "chat",
+            # Problems kept from training; training stops when greedy answers to them pass this often.
+            "heldback": 96,
+            "evaluate_every": 25,
+            "stop_at_pass_rate": 0.3,
+            "max_new_tokens": 48,
+            "steps": 1000,
+            "batch": 64,
+            "optimizer": {"learning_rate": 2e-3, "warmup_ratio": 0.03, "final_ratio": 0.1, "beta2": 0.98},
+            "trainer": {"rows": 16, "row_tokens": 128, "logit_chunk": 128},
+            "engine": {"slots": 96, "chunk": 16},
+            "dtype": "float32",
+            "export_dtype": "float32",
+            "remat": "none",
+            "mesh": {"data": 1, "fsdp": -1, "tensor": 1},
+            "checkpoint": {"keep": 1, "every": 200},
+            "sandbox": {"workers": 2},
+        }
+    )
+    presets.apply(config, PRESETS[preset])
+    presets.apply(config, overrides)
+    return config.lock()

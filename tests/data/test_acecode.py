@@ -1,0 +1,75 @@
+"""AceCode-87K's rows, from JSONL, Parquet and folders, with the nested columns of the published rows."""
+
+import gzip
+import json
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from acecoder_jax.data import acecode
+
+
+def row(number):
+    return {
+        "id": f"evol_{number}",
+        "source": "evol",
+        "question": f"Write f{number}.",
+        "test_cases": [f"assert f{number}(1) == {number}", f"assert f{number}(2) == 0"],
+        "inferences": [{"model_name": "qwen", "completion_id": 0, "completion": "x", "pass_rate": 0.5}],
+        "context_messages": [[{"content": "q", "role": "user"}]],
+    }
+
+
+def write(path, rows):
+    if path.suffix == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+        return path
+    text = "".join(json.dumps(r) + "\n" for r in rows)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.parquet"])
+def test_a_file(tmp_path, name):
+    first, second = acecode.load(write(tmp_path / name, [row(3), row(1)]))
+    assert (first.id, first.question, first.source) == ("evol_3", "Write f3.", "evol")
+    assert first.tests == ("assert f3(1) == 3", "assert f3(2) == 0")
+    assert (first.entry_point, first.setup, first.solution) == (None, "", None)
+    assert second.id == "evol_1"
+
+
+def test_a_folder_of_mixed_files_in_the_order_of_names(tmp_path):
+    write(tmp_path / "b.jsonl", [row(2)])
+    write(tmp_path / "a.parquet", [row(1)])
+    write(tmp_path / "c.jsonl.gz", [row(3)])
+    (tmp_path / "README.md").write_text("not data")
+    assert [problem.id for problem in acecode.load(tmp_path)] == ["evol_1", "evol_2", "evol_3"]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_a_missing_column_is_named_with_its_row(tmp_path, name):
+    lacking = row(2)
+    del lacking["test_cases"]
+    path = write(tmp_path / name, [row(1), lacking])
+    with pytest.raises(ValueError, match=rf"{name} (line|row) 2 \(id 'evol_2'\): the row lacks test_cases"):
+        acecode.load(path)
+
+
+def test_other_bad_rows_and_paths(tmp_path):
+    with pytest.raises(ValueError, match=r"a.jsonl line 1: the row lacks id"):
+        acecode.load(write(tmp_path / "a.jsonl", [{"question": "q", "test_cases": []}]))
+    with pytest.raises(ValueError, match=r"'evol_1'\): test_cases must be a list of texts, not 'assert True'"):
+        acecode.load(write(tmp_path / "a.jsonl", [row(1) | {"test_cases": "assert True"}]))
+    with pytest.raises(ValueError, match=r"line 2 \(id 'evol_1'\): the id appears twice"):
+        acecode.load(write(tmp_path / "a.jsonl", [row(1), row(1)]))
+    with pytest.raises(FileNotFoundError, match=r"no AceCode file or folder at .*gone"):
+        acecode.load(tmp_path / "gone")
+    with pytest.raises(ValueError, match=r"a.csv: an AceCode file ends in .jsonl, .jsonl.gz, .parquet"):
+        acecode.load(write(tmp_path / "a.csv", [row(1)]))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"empty: the folder holds no file that ends in"):
+        acecode.load(tmp_path / "empty")
+    (tmp_path / "bad.parquet").write_bytes(b"no parquet at all")
+    with pytest.raises(ValueError, match=r"bad.parquet: not a whole Parquet file"):
+        acecode.load(tmp_path / "bad.parquet")

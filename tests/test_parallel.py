@@ -1,0 +1,93 @@
+import json
+import re
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+
+from acecoder_jax import parallel
+
+
+def sizes(**kw):
+    return dict(parallel.make_mesh(**kw).shape)
+
+
+def test_the_free_axis_takes_what_the_others_leave():
+    assert jax.device_count() == 8
+    assert sizes() == {"data": 1, "fsdp": 8, "tensor": 1}
+    assert sizes(tensor=2) == {"data": 1, "fsdp": 4, "tensor": 2}
+    assert sizes(data=-1, fsdp=2, tensor=2) == {"data": 2, "fsdp": 2, "tensor": 2}
+    assert sizes(data=2, fsdp=2, tensor=2) == {"data": 2, "fsdp": 2, "tensor": 2}
+
+
+def test_axes_are_auto_and_every_device_is_used_once():
+    mesh = parallel.make_mesh(tensor=2)
+    assert mesh.axis_names == ("data", "fsdp", "tensor")
+    assert set(mesh.axis_types) == {AxisType.Auto}
+    assert {device.id for device in mesh.devices.flat} == set(range(8))
+
+
+def test_a_mesh_over_some_devices():
+    mesh = parallel.make_mesh(devices=jax.devices()[:2])
+    assert dict(mesh.shape) == {"data": 1, "fsdp": 2, "tensor": 1}
+
+
+@pytest.mark.parametrize(
+    ("kw", "message"),
+    [
+        ({"tensor": 3}, "data=1, fsdp=-1, tensor=3: 3 does not divide the 8 devices"),
+        ({"fsdp": 4}, "data=1, fsdp=4, tensor=1: takes 4 devices, but there are 8"),
+        ({"fsdp": 16}, "takes 16 devices, but there are 8"),
+        ({"data": -1}, "one at most may be -1"),
+        ({"tensor": 0}, "sizes are 1 or more"),
+        ({"fsdp": -2}, "sizes are 1 or more"),
+    ],
+)
+def test_a_wrong_mesh_names_the_numbers(kw, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parallel.make_mesh(**kw)
+
+
+def test_one_process_sums_and_concatenates_to_itself():
+    assert parallel.host_sum({"b": 1.5, "a": 2}) == {"a": 2.0, "b": 1.5}
+    rows = np.arange(6).reshape(3, 2)
+    np.testing.assert_array_equal(parallel.host_concat(rows), rows)
+
+
+TWO_HOSTS = """
+import json, pathlib, sys, jax, numpy as np
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+host = int(sys.argv[1])
+jax.distributed.initialize(f"localhost:{sys.argv[2]}", num_processes=2, process_id=host)
+from acecoder_jax import parallel
+totals = parallel.host_sum({"count": 3 + host, "loss": [1.0, 2.0**-40][host]})
+rows = np.array([[[0, 2**40]], [[2, 3], [4, 5]]][host], np.int64)
+gathered = parallel.host_concat(rows).tolist(), parallel.host_concat(rows[host:].astype(np.float32)).tolist()
+pathlib.Path(sys.argv[3]).write_text(json.dumps([totals, *gathered]))
+"""
+
+
+def test_two_hosts(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = str(probe.getsockname()[1])
+    files = [tmp_path / "0", tmp_path / "1"]
+    hosts = [
+        subprocess.Popen([sys.executable, "-c", TWO_HOSTS, file.name, port, file], stderr=subprocess.PIPE, text=True)
+        for file in files
+    ]
+    try:
+        for host, file in zip(hosts, files, strict=True):
+            _, err = host.communicate(timeout=120)
+            assert host.returncode == 0, err
+            totals, integers, floats = json.loads(file.read_text())
+            assert totals == {"count": 7.0, "loss": 1.0 + 2.0**-40}  # more digits than float32 holds
+            assert integers == [[0, 2**40], [2, 3], [4, 5]]
+            assert floats == [[0.0, 2.0**40], [4.0, 5.0]]
+    finally:
+        for host in hosts:
+            host.kill()
