@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from acecoder_jax import presets, store
@@ -95,6 +95,8 @@ def _config_argument(argv: Sequence[str]) -> str:
 
 
 def _start() -> None:
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # app.run lets libraries tell every step of a checkpoint
     config = _CONFIG.value
     if _SEED.value is not None:
         presets.apply(config, {"seed": _SEED.value})

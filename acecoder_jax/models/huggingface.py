@@ -101,16 +101,16 @@ def export(
     directory, dtype = pathlib.Path(directory).expanduser().absolute(), np.dtype(dtype)
     if dtype not in st.DTYPES.values():
         raise ValueError(f"cannot store {dtype}; supported: {', '.join(d.name for d in st.DTYPES.values())}")
-    if directory.exists() and not directory.is_dir():
-        raise FileExistsError(f"{directory} is a file")
-    if directory.is_dir() and any(directory.iterdir()) and not overwrite:
-        raise FileExistsError(f"{directory} exists and is not empty; give another one, or overwrite=True")
     leaves = _checked_leaves(params, config)
     shards = _split(layout.tensors(config), dtype.itemsize, max_shard_bytes)
     if jax.process_index() != 0:
         for tensor in itertools.chain.from_iterable(shards):
             _gather(leaves, tensor, dtype)
         return
+    if directory.exists() and not directory.is_dir():
+        raise FileExistsError(f"{directory} is a file")
+    if directory.is_dir() and any(directory.iterdir()) and not overwrite:
+        raise FileExistsError(f"{directory} exists and is not empty; give another one, or overwrite=True")
     directory.parent.mkdir(parents=True, exist_ok=True)
     scratch = pathlib.Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
     try:

@@ -108,10 +108,16 @@ def _inverse_cdf(mass_sv: jax.Array, uniform_s2: jax.Array) -> tuple[jax.Array, 
 
 
 def _first_above(mass_sn: jax.Array, uniform_s: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The first index whose cumulative mass is above uniform x total; it has mass of its own, so zeros never win."""
+    """The first index with mass whose cumulative mass is above uniform x total, and the total.
+
+    The sums of a parallel scan differ in their rounding, so they can step up where there is no mass: such an index is
+    passed over. Where no index is left (the number fell into the last step's rounding), the last one with mass wins.
+    """
     cumulative_sn = jnp.cumsum(mass_sn, axis=-1)
-    total_s = cumulative_sn[:, -1]
-    index_s = jnp.sum(cumulative_sn <= (uniform_s * total_s)[:, None], axis=-1)
+    total_s, has_mass_sn = cumulative_sn[:, -1], mass_sn > 0
+    above_sn = has_mass_sn & (cumulative_sn > (uniform_s * total_s)[:, None])
+    last_s = mass_sn.shape[-1] - 1 - jnp.argmax(has_mass_sn[:, ::-1], axis=-1)
+    index_s = jnp.where(jnp.any(above_sn, axis=-1), jnp.argmax(above_sn, axis=-1), last_s)
     return index_s.astype(jnp.int32), total_s
 
 

@@ -21,10 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from acecoder_jax.models.config import ModelConfig
-from acecoder_jax.models.decoder import Params
+from acecoder_jax.models.decoder import Model, Params
 from acecoder_jax.models.sharding import named_shardings
 from acecoder_jax.sampling import forward, noise
 from acecoder_jax.sampling.draw import Needs, SamplingParams, draw
+from acecoder_jax.tokenizer import END_OF_TEXT, TURN_END
 from acecoder_jax.types import Completion
 
 
@@ -90,7 +91,8 @@ class Engine:
         self.cache_length = _round_up(_round_up(max_prompt_tokens, bucket) + max_new_tokens, bucket)
         self.stop_ids = _stop_ids(tokenizer)
         self._weights: forward.Weights | None = None
-        self._to_weights = self._jit(functools.partial(forward.to_weights, config=config, dtype=dtype))
+        to_weights = functools.partial(forward.to_weights, config=config, dtype=dtype)
+        self._to_weights = self._jit(to_weights, Model(config).abstract_params)
         self._empty = self._jit(self._empty_state)
         self._prefill = jax.jit(functools.partial(forward.prefill, config=config, cache_dtype=self.cache_dtype))
         self._insert = jax.jit(_insert, donate_argnums=0)
@@ -115,16 +117,11 @@ class Engine:
             state, emitted = self._decode(self._weights, state, needs=needs)
             yield from self._harvest(state, running, jax.device_get(emitted))
 
-    def _jit(self, make: Any) -> Any:
-        """Jits a maker of arrays so that they come out in their shards."""
+    def _jit(self, make: Any, *abstract: Any) -> Any:
+        """Jits a maker of arrays, given what its arguments look like, so that the arrays come out in their shards."""
         if self.mesh is None:
             return jax.jit(make)
-
-        def jitted(*args: Any) -> Any:
-            out = jax.eval_shape(make, *args)
-            return jax.jit(make, out_shardings=named_shardings(out, self.mesh))(*args)
-
-        return jitted
+        return jax.jit(make, out_shardings=named_shardings(jax.eval_shape(make, *abstract), self.mesh))
 
     def _check(self, request: Request) -> None:
         name, n = f"request {request.problem_id!r} sample {request.sample}", len(request.prompt_tokens)
@@ -337,8 +334,8 @@ def _first_stop(text: str, stops: tuple[str, ...]) -> int | None:
 
 
 def _stop_ids(tokenizer: Any) -> tuple[int, ...]:
-    """The end-of-turn token and the end-of-text token: either ends an answer."""
-    ends = {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|endoftext|>")}
+    """The tokens that end an answer: end of sequence, end of turn (which base models lack as their own), end of text."""
+    ends = {tokenizer.eos_token_id, *(tokenizer.convert_tokens_to_ids(token) for token in (TURN_END, END_OF_TEXT))}
     return tuple(sorted(token for token in ends if token is not None))
 
 

@@ -1,5 +1,6 @@
 """The supervisor's end of its child processes: a zygote, and channels to the players and judges that it forks."""
 
+import contextlib
 import json
 import os
 import select
@@ -7,24 +8,23 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import time
 from typing import Any
 
 from .jail import wire
 from .jail.zygote import REPORT
+from .settings import ENVIRONMENT, PACKAGE, PYTHON
 
 _CREDENTIALS = struct.Struct("=iII")
 _SPACE = socket.CMSG_SPACE(_CREDENTIALS.size)
 _BOOT = (
-    "import sys, json; sys.path[:0] = [sys.argv[2]]; from jail import zygote; "
-    "zygote.main(int(sys.argv[1]), json.loads(sys.argv[3]))"
+    "import sys, json; sys.path[:0] = [sys.argv[1]]; from jail import zygote; "
+    "zygote.main(int(sys.argv[2]), json.loads(sys.argv[3]))"
 )
-_FLAGS = ("-s", "-S", "-P", "-B")
 REAP_S = 5.0  # a killed child is reaped in microseconds: past this the zygote itself is broken
 
 
-class ZygoteDied(Exception):
+class ZygoteDied(Exception):  # noqa: N818 - it reads as what happened
     """The zygote is gone or does not answer: the sandbox's failure, not the program's."""
 
 
@@ -98,14 +98,20 @@ class Channel:
         except OSError:
             return 0.0
 
+    def queued_s(self) -> float:
+        """Time that the child was ready to run while the machine ran something else; 0 where the kernel does not say."""
+        try:
+            with open(f"/proc/{self.pid}/schedstat") as file:
+                return int(file.read().split()[1]) / 1e9
+        except (OSError, ValueError, IndexError):
+            return 0.0
+
     def kill(self) -> bool:
         """Kill the child. False when its process id is not known yet."""
         if self.pid is None:
             return False
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         return True
 
     def close(self) -> None:
@@ -121,13 +127,11 @@ class Zygote:
         self.control, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self.pid: int | None = None
-        package = os.path.dirname(os.path.abspath(__file__))
-        command = [sys.executable, *_FLAGS, "-c", _BOOT, str(other.fileno()), package, json.dumps(config)]
-        environment = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        command = [*PYTHON, "-c", _BOOT, PACKAGE, str(other.fileno()), json.dumps(config)]
         with other:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                env=environment, pass_fds=[other.fileno()], start_new_session=True, cwd="/",
+                env=ENVIRONMENT, pass_fds=[other.fileno()], start_new_session=True, cwd="/",
             )  # fmt: skip
         self.report = self._ready()
 
@@ -170,10 +174,8 @@ class Zygote:
         """Kill the zygote, and with it every child; reap it."""
         self.control.close()
         if self.pid is not None and self.process.poll() is None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         try:
             self.process.wait(1.0)
         except subprocess.TimeoutExpired:

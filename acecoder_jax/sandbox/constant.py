@@ -279,5 +279,3 @@ def short(value: Any) -> str:
     except (ValueError, RecursionError):  # an int of more digits than Python will print
         text = f"<{type(value).__name__}>"
     return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 3] + "..."
-
-

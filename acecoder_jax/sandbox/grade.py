@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import constant
+from . import constant, stdin
 from .children import Zygote
 from .jail import wire
 from .jail.codec import MAX_BYTES, Refused, encode
 from .jail.decode import NeedsNumpy, decode
 from .job import Job, Limits
-from .plan import plan
+from .plan import TestPlan, plan
 from .run import JUDGE, PLAYER, Child, Died, Run, Timeout, settle
 
 QUIET_S = 0.01  # how long a player of constant asserts runs before its replies are read one by one
@@ -30,7 +30,10 @@ class Grading:
 
     def __init__(self, job: Job, zygote: Zygote, limits: Limits, options: dict[str, Any], on_slow: Callable[[], None]):
         self.job, self.stop, self.allow_inside = job, options["stop"], options["allow_inside"]
-        self.tests = list(plan(job.tests, job.entry_point, job.setup, tuple(options["preload"])))
+        if job.profile == "stdin":
+            self.tests = [_script_plan(test) for test in job.tests]
+        else:
+            self.tests = list(plan(job.tests, job.entry_point, job.setup, tuple(options["preload"])))
         self.found: list[tuple[str, str] | None] = [None] * len(self.tests)
         self.processes = Run(zygote, limits, on_slow)
         self.player: Child | None = None
@@ -72,7 +75,12 @@ class Grading:
         """Run one test, or a row of constant ones. A child that dies or runs out of time costs that test alone."""
         self.at = at
         try:
-            {"constant": self._constants, "judge": self._judged, "inside": self._inside}[self.tests[at].kind](at)
+            {
+                "constant": self._constants,
+                "judge": self._judged,
+                "inside": self._inside,
+                "stdin": self._script,
+            }[self.tests[at].kind](at)
         except NotLoaded as error:
             self._rest(*error.args)
         except Timeout:
@@ -152,7 +160,9 @@ class Grading:
         while row[-1] + 1 < len(self.tests) and self.tests[row[-1] + 1].kind == "constant":
             row.append(row[-1] + 1)
         row = [at for at in row if self.found[at] is None]
-        last = not any(found is None and test.kind == "judge" for found, test in zip(self.found, self.tests, strict=True))
+        last = not any(
+            found is None and test.kind == "judge" for found, test in zip(self.found, self.tests, strict=True)
+        )
         calls = [(check.name, check.drain, check.arguments) for at in row for check in self.tests[at].checks]
         player = self._play(wire.frame(wire.CALLS, encode((last, calls))))
         if last:
@@ -224,6 +234,23 @@ class Grading:
             status, message = "fail", "it passed inside the program's process, which earns nothing unless allow_inside"
         self._conclude(at, status, message)
         self._end_player()
+
+
+    def _script(self, at: int) -> None:
+        """Run the program once on one input, and compare what it printed."""
+        given, expected = stdin.parse(self.tests[at].source)
+        self.loaded = True  # each run is a program of its own: a failure costs one test
+        limit = self.processes.limits.output_bytes
+        printed, failed = stdin.run_script(self.processes, self.job.program, given, limit)
+        self._conclude(at, *(failed or stdin.compare(printed, expected)))
+
+
+def _script_plan(test: str) -> TestPlan:
+    try:
+        stdin.parse(test)
+    except ValueError as error:
+        return TestPlan("broken", test, message=str(error))
+    return TestPlan("stdin", test)
 
 
 def _read_verdict(kind: int, payload: bytes) -> tuple[str, str]:

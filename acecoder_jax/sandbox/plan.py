@@ -1,9 +1,9 @@
 """How each test will be judged: fixed from its source before any program runs.
 
-    constant  `assert f(<constants>) == <constant>` and its like: judged from the syntax tree, nothing of it runs
-    judge     any other test: runs in a judge against a stub of the entry point
-    inside    a test that names the program's own classes or helpers: can only run beside the program, untrusted
-    broken    a test that does not parse
+constant  `assert f(<constants>) == <constant>` and its like: judged from the syntax tree, nothing of it runs
+judge     any other test: runs in a judge against a stub of the entry point
+inside    a test that names the program's own classes or helpers: can only run beside the program, untrusted
+broken    a test that does not parse
 """
 
 import ast

@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import json
 import os
@@ -16,15 +17,12 @@ from typing import Any, Self
 
 from ..types import Status, Verdict
 from .job import Job, Limits
-from .settings import jail_settings
+from .settings import SandboxError, describe, jail_settings
 
 DEPTH = 16  # jobs that a worker holds: enough to hide this process's own delays
 ATTEMPTS = 3  # before a job whose worker breaks is given up as infra
+_JSON = json.JSONEncoder(check_circular=False).encode
 _BOOT = "import sys; sys.path.insert(0, sys.argv[3]); from acecoder_jax.sandbox.supervisor import main; main()"
-
-
-class SandboxError(RuntimeError):
-    """The sandbox cannot start or has been closed."""
 
 
 @dataclasses.dataclass
@@ -53,7 +51,7 @@ class _Worker:
         self.received = b""
         self.unsent = b""
 
-    def ready(self) -> dict[str, Any]:
+    def ready(self) -> None:
         """Wait until it has started. Raises SandboxError."""
         self.socket.settimeout(60.0)
         while not self.received.endswith(b"\n"):
@@ -68,7 +66,6 @@ class _Worker:
         if "failed" in row:
             raise SandboxError(f"a sandbox worker did not start: {row['failed']}")
         self.socket.setblocking(False)
-        return row["ready"]
 
     def stop(self) -> None:
         """End the process and everything under it: it kills its zygote when the socket closes."""
@@ -137,10 +134,11 @@ class Sandbox:
         """Start the workers. Raises SandboxError, also where the machine cannot give min_isolation."""
         if self._thread is not None:
             raise SandboxError("the sandbox has been started")
-        self._settings["jail"] = jail_settings(self.limits, *self._isolation)
+        self._settings["jail"], self.report = jail_settings(self.limits, *self._isolation)
         try:
             self._pool = [_Worker(self._settings) for _ in range(self.workers)]
-            self.report = [worker.ready() for worker in self._pool][0]
+            for worker in self._pool:
+                worker.ready()
         except BaseException:
             for worker in self._pool:
                 worker.stop()
@@ -151,7 +149,7 @@ class Sandbox:
         self._thread = threading.Thread(target=self._loop, name="sandbox", daemon=True)
         self._thread.start()
         if not self.quiet:
-            print(f"sandbox: {self.workers} workers, {self.report['told']}", file=sys.stderr)
+            print(f"sandbox: {self.workers} workers, {describe(self.report)}", file=sys.stderr)
         return self
 
     def close(self) -> None:
@@ -169,8 +167,8 @@ class Sandbox:
 
     def submit(self, job: Job) -> "concurrent.futures.Future[Verdict]":
         """Grade a job. Returns at once, from any thread."""
-        row = dataclasses.asdict(job)
-        task = _Task(job, concurrent.futures.Future(), json.dumps(row).encode())
+        row = (job.id, job.program, job.tests, job.entry_point, job.setup, job.profile)
+        task = _Task(job, concurrent.futures.Future(), _JSON(row).encode())
         with self._lock:
             if self._thread is None or self._closing:
                 raise SandboxError("the sandbox is not running: use it in a with block")
@@ -211,10 +209,8 @@ class Sandbox:
     # ---- the thread that talks to the workers
 
     def _notify(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.write(self._wake, b"!")
-        except BlockingIOError:
-            pass
 
     def _loop(self) -> None:
         with selectors.DefaultSelector() as selector:

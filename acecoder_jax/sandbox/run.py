@@ -11,7 +11,7 @@ from .children import Channel, Zygote, ZygoteDied
 from .jail import wire
 from .job import Limits
 
-PLAYER, JUDGE = 0, 1  # slots of the zygote
+PLAYER, JUDGE, SCRIPT = 0, 1, 2  # slots of the zygote
 SLOW_S = 0.05  # a program that runs longer gives the jobs behind it back
 LOOK_S = 0.5  # how often a long wait looks after the host
 HELLO_S = 5.0
@@ -35,7 +35,7 @@ class Child:
         self.slot = slot
         self.channel = Channel()
         self.frames: deque[tuple[int, bytes]] = deque()
-        zygote.order(bytes([b"FJ"[slot], slot]), [self.channel.other.fileno(), *fds])
+        zygote.order(bytes([b"FJS"[slot], slot]), [self.channel.other.fileno(), *fds])
         self.channel.other.close()
 
     def read(self) -> None:
@@ -97,14 +97,19 @@ class Run:
         return self.spent_s + sum(child.channel.cpu_s() for child in self.children)
 
     def left_s(self) -> float:
-        """Seconds until a limit can be reached, since CPU time runs no faster than wall time; 0 or less when reached."""
+        """Seconds until a limit can be reached, since CPU time runs no faster than wall time; 0 or less: reached.
+
+        A crowded machine is no fault of the program: wall time that it spent waiting for a core is not counted.
+        """
         now, cpu_s, limits = time.monotonic(), self._cpu_s(), self.limits
-        return min(
-            limits.test_s - (cpu_s - self.test_cpu_s),
-            limits.program_s - cpu_s,
+        cpu_left_s = min(limits.test_s - (cpu_s - self.test_cpu_s), limits.program_s - cpu_s)
+        wall_left_s = min(
             limits.test_s * limits.wall_factor - (now - self.test_began),
             limits.program_s * limits.wall_factor - (now - self.began),
         )
+        if wall_left_s <= 0 < cpu_left_s:
+            wall_left_s += sum(child.channel.queued_s() for child in self.children)
+        return min(cpu_left_s, wall_left_s)
 
     @property
     def exhausted(self) -> bool:

@@ -1,33 +1,126 @@
-"""What a jail is made of on this machine."""
+"""What a jail is made of on this machine, and which tier of isolation it can have."""
 
+import functools
+import importlib.util
+import json
 import os
 import resource
+import subprocess
 import sys
 import sysconfig
+from pathlib import Path
 from typing import Any
 
 from .job import Limits
 
+PYTHON = (sys.executable, "-s", "-S", "-P", "-B")
+PACKAGE = str(Path(__file__).resolve().parent)
+ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",  # the same order of sets in every run
+    "LC_ALL": "C.UTF-8",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+}
 WARM = (
-    "abc bisect cmath collections collections.abc contextlib copy datetime decimal enum fractions functools heapq"
-    " itertools json math numbers operator random re statistics string time typing"
-).split()
+    "abc", "bisect", "cmath", "collections", "collections.abc", "contextlib", "copy", "datetime", "decimal", "enum",
+    "fractions", "functools", "heapq", "itertools", "json", "math", "numbers", "operator", "random", "re", "statistics",
+    "string", "time", "typing",
+)  # fmt: skip
+TIERS = {
+    1: "namespaces by root",
+    2: "namespaces inside a user namespace",
+    3: "Landlock, no namespaces",
+    4: "rlimits and seccomp alone",
+}
+_BOOT_PROBE = "import sys, json; sys.path[:0] = [sys.argv[1]]; from jail import probe; probe.main(json.loads(sys.argv[2]))"
 
 
-def jail_settings(limits: Limits, isolation: int | None, min_isolation: int, preload: tuple[str, ...]) -> dict[str, Any]:
-    """The zygote's configuration, as JSON values."""
-    base = 64 << 20
-    everywhere = [
-        (resource.RLIMIT_AS, limits.memory_bytes + base),
-        (resource.RLIMIT_FSIZE, limits.file_bytes),
+class SandboxError(RuntimeError):
+    """The sandbox cannot start, or is not running."""
+
+
+def jail_settings(
+    limits: Limits, isolation: int | None, min_isolation: int, preload: tuple[str, ...]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The zygote's configuration as JSON values, and what the machine said of its tier.
+
+    Raises SandboxError where the machine cannot give `isolation`, or at least `min_isolation`.
+    """
+    if not sys.platform.startswith("linux"):
+        raise SandboxError(f"the sandbox needs Linux, not {sys.platform}")
+    if isolation not in (None, *TIERS) or min_isolation not in TIERS:
+        raise SandboxError(f"isolation tiers go from 1 to 4, not {isolation}, {min_isolation}")
+    found = _probe(isolation, preload)
+    tier = found["report"]["tier"] if found["report"] else 5
+    if tier > min_isolation:
+        missing = "; ".join(f"tier {number} ({TIERS[int(number)]}): {why}" for number, why in found["refused"].items())
+        best = f"tier {tier} is the best" if found["report"] else "no tier works"
+        raise SandboxError(f"{best} on this machine and min_isolation is {min_isolation}. {missing}")
+    config = {
+        "tier": tier,
+        "preload": [*WARM, *preload],
+        "path": found["path"],
+        "readable": found["readable"],
+        "hidden": found["hidden"],
+        "memory_bytes": limits.memory_bytes,
+        "rlimits": _rlimits(limits),
+        "child_rlimits": _child_rlimits(limits),
+    }
+    return config, found["report"]
+
+
+def _rlimits(limits: Limits) -> list[tuple[int, int]]:
+    return [
+        (resource.RLIMIT_FSIZE, max(limits.file_bytes, limits.output_bytes)),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NOFILE, 64),
+        (resource.RLIMIT_MEMLOCK, 0),
+        (resource.RLIMIT_MSGQUEUE, 0),
     ]
-    return {
-        "preload": [*WARM, *preload],
-        "path": [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib") + "/lib-dynload"],
-        "rlimits": everywhere,
-        "child_rlimits": [(resource.RLIMIT_NPROC, 0), (resource.RLIMIT_CPU, int(limits.program_s) + 2)],
-        "python": sys.version,
-        "uid": os.getuid(),
+
+
+def _child_rlimits(limits: Limits) -> list[tuple[int, int]]:
+    return [(resource.RLIMIT_NPROC, 0), (resource.RLIMIT_CPU, int(limits.program_s) + 2)]
+
+
+@functools.cache
+def _probe(isolation: int | None, preload: tuple[str, ...]) -> dict[str, Any]:
+    library = os.path.dirname(os.__file__)
+    candidates = (f"{library}/lib-dynload", str(sysconfig.get_config_var("DESTSHARED")))
+    extensions = next((path for path in candidates if os.path.isdir(path)), library)
+    packages = [path for name in preload for path in _package(name)]
+    config = {
+        "tiers": [isolation] if isolation else list(TIERS),
+        "extensions": extensions,
+        "packages": list(preload),
+        "path": [library, extensions, *dict.fromkeys(str(Path(path).parent) for path in packages)],
+        "readable": [library, *packages] + ([] if extensions.startswith(library) else [extensions]),
+        "hidden": [path for name in ("site-packages", "dist-packages") if os.path.isdir(path := f"{library}/{name}")],
+        "memory_bytes": 1 << 30,
+        "rlimits": _rlimits(Limits()),
+        "child_rlimits": _child_rlimits(Limits()),
     }
+    done = subprocess.run(
+        [*PYTHON, "-c", _BOOT_PROBE, PACKAGE, json.dumps(config)],
+        env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd="/", timeout=120, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise SandboxError(f"the sandbox's probe failed: {done.stderr[-2000:]}")
+    return config | json.loads(done.stdout)
+
+
+def _package(name: str) -> list[str]:
+    """Where an installed package lies, with the folder of its own libraries."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or not (spec.submodule_search_locations or spec.origin):
+        raise SandboxError(f"preload names {name!r}, which is not installed")
+    found = list(spec.submodule_search_locations or [str(spec.origin)])
+    return found + [libs for path in found if os.path.isdir(libs := f"{path}.libs")]
+
+
+def describe(report: dict[str, Any]) -> str:
+    """One line on what holds."""
+    parts = [f"isolation tier {report['tier']} of 4 ({TIERS[report['tier']]})", "seccomp"]
+    parts += ["Landlock"] if report["landlock"] else []
+    parts += ["uid dropped"] if report["uid_dropped"] else []
+    return ", ".join(parts)

@@ -2,7 +2,7 @@
 
 It is trusted and runs outside the jail; it holds the tests, so it makes itself unreadable to others. Lines of JSON both ways:
 
-    {"n": 7, "job": {...}} -> {"n": 7, "verdict": {...}} | {"n": 7, "back": true} | {"n": 7, "broken": "what broke"}
+    {"n": 7, "job": [...]} -> {"n": 7, "verdict": {...}} | {"n": 7, "back": true} | {"n": 7, "broken": "what broke"}
 
 "back" returns a job that was not begun, because the one before it takes long: another worker may have it.
 """
@@ -33,18 +33,19 @@ class Supervisor:
         self.options = config["options"]
         self.jail = config["jail"]
         self.zygote = Zygote(self.jail)
-        self.jobs: deque[tuple[int, dict[str, Any]]] = deque()
+        self.jobs: deque[tuple[int, list[Any]]] = deque()
         self.buffer = b""
 
     def serve(self) -> None:
         """Grade jobs until the host closes the socket."""
-        self._send({"ready": self.zygote.report})
+        self._send({"ready": True})
         try:
             while True:
                 while not self.jobs:
                     self._receive()
                 number, row = self.jobs.popleft()
-                self._grade(number, Job(**row | {"tests": tuple(row["tests"])}))
+                identity, program, tests, *rest = row
+                self._grade(number, Job(identity, program, tuple(tests), *rest))
         except HostGone:
             return
         finally:

@@ -22,7 +22,7 @@ from acecoder_jax.models.decoder import Model, Params
 from acecoder_jax.sampling import rollout
 from acecoder_jax.sampling.engine import Engine
 from acecoder_jax.sampling.noise import stable_hash
-from acecoder_jax.sandbox import Sandbox
+from acecoder_jax.sandbox import Limits, Sandbox
 from acecoder_jax.training.checkpoint import Checkpoints
 from acecoder_jax.training.loss import cross_entropy
 from acecoder_jax.training.packing import TokenSequence, response_mask
@@ -45,7 +45,7 @@ def run(config: ConfigDict, workdir: Path) -> Path:
     with (
         jax.set_mesh(mesh),
         Checkpoints(workdir, **config.checkpoint) as checkpoints,
-        Sandbox(**config.sandbox) as sandbox,
+        Sandbox(limits=Limits(**config.limits), **config.sandbox) as sandbox,
     ):
         words, model, make_params = _policy(config, pairs, mesh)
         sequences = [_sequence(words, problem, reply, config.style) for problem, reply in pairs]

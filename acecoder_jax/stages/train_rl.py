@@ -26,7 +26,7 @@ from acecoder_jax.sampling import rollout as rollouts
 from acecoder_jax.sampling.draw import SamplingParams
 from acecoder_jax.sampling.engine import Engine
 from acecoder_jax.sampling.rollout import Scored
-from acecoder_jax.sandbox import Sandbox
+from acecoder_jax.sandbox import Limits, Sandbox
 from acecoder_jax.stages import sft
 from acecoder_jax.training.checkpoint import Checkpoints
 from acecoder_jax.training.packing import TokenSequence, minibatches, response_mask
@@ -52,7 +52,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     timeline = metrics.Timeline()
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.set_mesh(mesh))
-        sandbox = stack.enter_context(Sandbox(**config.sandbox))
+        sandbox = stack.enter_context(Sandbox(limits=Limits(**config.limits), **config.sandbox))
         checkpoints = stack.enter_context(Checkpoints(workdir, **config.checkpoint))
         trainer = make_trainer(
             model, algorithm.loss, mesh, updates=total * updates, optimizer=config.optimizer, **config.trainer

@@ -2,6 +2,10 @@
 
 import dataclasses
 import json
+import os
+import socket
+import subprocess
+import sys
 
 import huggingface_hub
 import jax
@@ -315,3 +319,41 @@ def test_export_names_a_leaf_that_does_not_fit(tmp_path):
 def test_export_refuses_an_unknown_type(tmp_path):
     with pytest.raises(ValueError, match="cannot store int8; supported: bfloat16, float16, float32"):
         huggingface.export(random_params(TIED), TIED, tmp_path / "out", dtype=jnp.int8)
+
+
+TWO_HOSTS = """
+import pathlib, sys, jax, jax.numpy as jnp
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.distributed.initialize(f"localhost:{sys.argv[2]}", num_processes=2, process_id=int(sys.argv[1]))
+from acecoder_jax import parallel
+from acecoder_jax.models import huggingface
+from acecoder_jax.models.sharding import param_shardings
+mesh = parallel.make_mesh(fsdp=2, tensor=2)
+config, params = huggingface.load_params(sys.argv[3], shardings=lambda abstract: param_shardings(abstract, mesh))
+assert not params["embed_vd"].is_fully_addressable
+huggingface.export(params, config, pathlib.Path(sys.argv[3]) / "again", dtype=jnp.float32)
+"""
+
+
+def test_two_hosts_load_their_parts_and_export_the_whole(checkpoint):
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = str(probe.getsockname()[1])
+    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    hosts = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO_HOSTS, str(host), port, checkpoint], stderr=subprocess.PIPE, text=True, env=env
+        )
+        for host in range(2)
+    ]
+    try:
+        for host in hosts:
+            _, err = host.communicate(timeout=120)
+            assert host.returncode == 0, err
+    finally:
+        for host in hosts:
+            host.kill()
+    written, read = (load_file(directory / "model.safetensors") for directory in (checkpoint / "again", checkpoint))
+    assert written.keys() == read.keys()
+    for name, tensor in read.items():
+        np.testing.assert_array_equal(written[name], tensor, err_msg=name)

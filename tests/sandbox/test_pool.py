@@ -25,7 +25,11 @@ def test_statuses(sandbox):
 
 
 def test_judge(sandbox):
-    tests = ("import math\nassert math.isclose(f(0.5, 0.5), 1)", "assert sorted([f(2), f(1)]) == [2, 3]", "assert f(1) + 1 == 4")
+    tests = (
+        "import math\nassert math.isclose(f(0.5, 0.5), 1)",
+        "assert sorted([f(2), f(1)]) == [2, 3]",
+        "assert f(1) + 1 == 4",
+    )
     assert grade(sandbox, ADD, *tests).statuses == (P, P, F)
 
 
@@ -73,7 +77,11 @@ def test_exceptions(sandbox):
 
 def test_functions_as_arguments(sandbox):
     program = "def f(function, items):\n    return [function(item) for item in items]"
-    tests = ("assert f(lambda x: x * 2, [1, 2]) == [2, 4]", "assert f(len, ['ab']) == [2]", "assert f(str, (1,)) == ['1']")
+    tests = (
+        "assert f(lambda x: x * 2, [1, 2]) == [2, 4]",
+        "assert f(len, ['ab']) == [2]",
+        "assert f(str, (1,)) == ['1']",
+    )
     assert grade(sandbox, program, *tests).statuses == (P, P, P)
 
 

@@ -1,18 +1,162 @@
-"""Puts the zygote in its jail."""
+"""Puts the zygote in its jail: the tiers of docs/sandbox.md.
+
+    1  root: namespaces, a root directory with nothing but Python in it, uid dropped
+    2  the same inside a user namespace
+    3  no namespaces: Landlock
+    4  neither
+"""
 
 import ctypes
+import os
 import resource
+import signal
+import stat
+from collections.abc import Iterable
 from typing import Any
 
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+from . import kernel
+from .kernel import check, libc
+
+NOBODY = 65534
+_NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = (
+    0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000,
+)  # fmt: skip
+_RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
+_DETACH = 2
+_MOUNT_POINTS = ("/mnt", "/media", "/srv", "/opt", "/tmp", "/var", "/home", "/sys")
+
+
+def separate(config: dict[str, Any]) -> None:
+    """Tiers 1 and 2: leave the host's mounts, processes, network, IPC and host name. Raises OSError.
+
+    The caller goes on in a child, the first process of the new pid namespace; the parent only waits for it.
+    """
+    if config["tier"] > 2:
+        return
+    uid, gid = os.geteuid(), os.getegid()
+    user = config["tier"] == 2
+    flags = _NEWNS | _NEWUTS | _NEWIPC | _NEWPID | _NEWNET
+    check(libc.unshare(flags | (_NEWUSER if user else 0)), "unshare")
+    if user:  # root inside, for the mounts to come: all its capabilities are given up in enter()
+        for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+    child = os.fork()
+    if child:
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.closerange(3, 1 << 12)  # the sockets are the child's alone: their end must be seen when it dies
+        _, status = os.waitpid(child, 0)
+        os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def enter(config: dict[str, Any]) -> dict[str, Any]:
-    """Confine this process; what it did, as JSON values."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    for kind, limit in config["rlimits"]:
+    """Confine this process for good, after separate(). What holds, as JSON values. Raises OSError."""
+    tier = config["tier"]
+    with open("/proc/self/statm") as file:
+        mapped_bytes = int(file.read().split()[0]) * resource.getpagesize()
+    if tier <= 2:
+        _build_root(config["readable"], config["hidden"])
+    whole = config["memory_bytes"] + mapped_bytes
+    for kind, limit in (*config["rlimits"], (resource.RLIMIT_AS, whole)):
         resource.setrlimit(kind, (limit, limit))
-    for option, value in ((_PR_SET_DUMPABLE, 0), (_PR_SET_NO_NEW_PRIVS, 1)):
-        if libc.prctl(option, value, 0, 0, 0):
-            raise OSError(ctypes.get_errno(), f"prctl({option})")
-    return {"tier": 4, "told": "tier 4"}
+    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    landlock = tier == 3 or (tier < 3 and kernel.landlock_abi() > 0)
+    if landlock:
+        kernel.landlock(*_landlock_paths(config["readable"], config["hidden"]))
+    uid_dropped = _drop_user(tier, config["readable"])
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    kernel.install(kernel.pack_filter(kernel.jail_filter()))
+    child_filter = not _fork_is_stopped(config["child_rlimits"])
+    return {"tier": tier, "landlock": landlock, "uid_dropped": uid_dropped, "child_filter": child_filter}
+
+
+def _mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
+    texts = [text if text is None else os.fsencode(text) for text in (source, target, kind)]
+    extra = None if options is None else options.encode()
+    check(libc.mount(*texts, ctypes.c_ulong(flags), extra), f"mount {target}")
+
+
+def _build_root(readable: Iterable[str], hidden: Iterable[str]) -> None:
+    """A read-only root directory that holds these files and directories, without the hidden ones, and nothing else."""
+    readable, hidden = sorted(readable), list(hidden)
+    root = next(p for p in _MOUNT_POINTS if os.path.isdir(p) and not any(r.startswith(p + "/") for r in readable))
+    _mount(None, "/", None, _REC | _PRIVATE)
+    _mount("jail", root, "tmpfs", _NOSUID | _NODEV, "size=256k,mode=755")
+    for path in readable:
+        inside = root + path
+        if os.path.lexists(inside):
+            continue  # within a directory that is there already
+        if os.path.isdir(path):
+            os.makedirs(inside, exist_ok=True)
+        else:
+            os.makedirs(os.path.dirname(inside), exist_ok=True)
+            os.close(os.open(inside, os.O_CREAT | os.O_WRONLY, 0o444))
+        _mount(path, inside, None, _BIND)
+        noexec = _NOEXEC if os.statvfs(path).f_flag & os.ST_NOEXEC else 0
+        _mount(None, inside, None, _BIND | _REMOUNT | _RDONLY | _NOSUID | _NODEV | noexec)
+        for name in hidden:
+            if name.startswith(path + "/"):
+                _mount("hidden", root + name, "tmpfs", _NOSUID | _NODEV, "size=64k,mode=755")
+    for path in hidden:
+        _mount(None, root + path, None, _BIND | _REMOUNT | _RDONLY | _NOSUID | _NODEV)
+    os.chdir(root)
+    kernel.syscall("pivot_root", b".", b".")
+    check(libc.umount2(b".", _DETACH), "umount")
+    os.chdir("/")
+    _mount(None, "/", None, _BIND | _REMOUNT | _RDONLY | _NOSUID | _NODEV)
+
+
+def _landlock_paths(readable: Iterable[str], hidden: list[str]) -> tuple[list[str], list[str]]:
+    """What may be read, and what may only be listed: a rule for a directory would include the hidden ones in it."""
+    paths, listed = [], []
+    for path in readable:
+        if any(name.startswith(path + "/") for name in hidden):
+            listed.append(path)
+            paths += [entry.path for entry in os.scandir(path) if entry.path not in hidden]
+        else:
+            paths.append(path)
+    return paths, listed
+
+
+def _drop_user(tier: int, readable: Iterable[str]) -> bool:
+    """Become nobody where this is root, unless nobody could not read Python's library; give up capabilities always."""
+    dropped = False
+    if tier != 2 and os.geteuid() == 0 and all(map(_open_to_all, readable)):
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        dropped = True
+    kernel.drop_capabilities()
+    return dropped
+
+
+def _open_to_all(path: str) -> bool:
+    while True:
+        try:
+            mode = os.stat(path).st_mode
+        except OSError:
+            return False
+        if not mode & (stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH):
+            return False
+        if path in ("/", ""):
+            return True
+        path = os.path.dirname(path)
+
+
+def _fork_is_stopped(limits: Iterable[tuple[int, int]]) -> bool:
+    """Whether the limits of a child keep it from forking: they do not where its user is the host's root."""
+    child = os.fork()
+    if child == 0:
+        for kind, limit in limits:
+            resource.setrlimit(kind, (limit, limit))
+        try:
+            grandchild = os.fork()
+        except OSError:
+            os._exit(0)
+        if grandchild == 0:
+            os._exit(0)
+        os.waitpid(grandchild, 0)
+        os._exit(1)
+    return os.waitpid(child, 0)[1] == 0

@@ -4,19 +4,19 @@ Both ends run the same class. While one waits for a reply it serves what the oth
 to the program, which calls it back. Iterators stay where they are and are drained in pieces when the test iterates them.
 """
 
+import collections
 import itertools
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import wire
-from .codec import FUNCTIONS, Hooks, MAX_BYTES, Refused, encode, put_iterator
-from .codec import U32
+from .codec import FUNCTIONS, U32, Hooks, Refused, encode, put_iterator
 from .decode import decode
 
 MAX_ITEMS = 100_000  # that one iterator gives, in all
 MAX_MESSAGE = 400  # characters
-_MUTABLE = (list, dict, set, bytearray)
+_MUTABLE = (list, dict, set, bytearray, collections.deque)
 
 
 class Gone(BaseException):
@@ -105,7 +105,7 @@ class Peer(Hooks):
     def _result(self, kind: int, payload: bytes, args: tuple, kwargs: dict) -> Any:
         if kind == wire.CHANGED:
             value, after = decode(payload)
-            _update((args, kwargs), decode(after, self))
+            merged((args, kwargs), decode(after, self))
             kind, payload = value[0], value[1:]
         if kind == wire.VALUE:
             return decode(payload, self)
@@ -208,27 +208,25 @@ class RemoteIterator:
         return next(self._fetch)
 
 
-def _update(before: Any, after: Any) -> None:
-    """Make mutable containers in `before` equal to `after`, in place, so that a test sees what the program changed."""
-    if type(before) is not type(after) or before is after:
-        return
-    if isinstance(before, list | tuple) and len(before) == len(after):
-        for at, (old, new) in enumerate(zip(before, after, strict=True)):
-            if type(old) is type(new) and isinstance(old, list | tuple | dict | set | bytearray):
-                _update(old, new)
-            elif isinstance(before, list):
-                before[at] = new
-    elif isinstance(before, list | bytearray):
-        before[:] = after
+def merged(before: Any, after: Any) -> Any:
+    """`after`, with the mutable containers of `before` in it where they stand: a test sees what the program changed."""
+    if type(before) is not type(after):
+        return after
+    if isinstance(before, list | tuple):
+        items = [merged(old, new) for old, new in zip(before, after, strict=False)] + list(after[len(before) :])
+        if isinstance(before, tuple):
+            return tuple(items)
+        before[:] = items
     elif isinstance(before, dict):
-        for key in after.keys() & before.keys():
-            _update(before[key], after[key])
-        kept = {k: before[k] if isinstance(before.get(k), _MUTABLE) and before[k] == v else v for k, v in after.items()}
+        pairs = {key: merged(before.get(key), value) for key, value in after.items()}
         before.clear()
-        before.update(kept)
+        before.update(pairs)
     elif isinstance(before, set):
         before.clear()
-        before |= after
-
-
-assert MAX_BYTES < wire.MAX_FRAME
+        before.update(after)
+    elif isinstance(before, bytearray | collections.deque):
+        before.clear()
+        before.extend(after)
+    else:
+        return after
+    return before

@@ -42,30 +42,57 @@ _NAMED, _DRAINED = Results(drain=False), Results(drain=True)
 
 def main(fd: int) -> None:
     """Serve one program until the supervisor closes the channel or kills the process. Never returns."""
-    stream = wire.Stream(fd)
-    stream.send(wire.HELLO)
-    module = types.ModuleType("program")
     try:
-        while (received := stream.receive()) is not None:
-            kind, payload = received
-            if kind == wire.PROGRAM:
-                if not _load(module, decode(payload), stream):
-                    break
-            elif kind == wire.CALLS:
-                last, calls = decode(payload)
-                _play(module, calls, stream)
-                if last:
-                    break
-            elif kind == wire.LINK:
-                link = wire.Stream(stream.descriptors.pop(0))
-                Peer(link, lambda name: _function(module, name)).serve()
-                link.close()
-                stream.send(wire.LINK)
-            elif kind == wire.INSIDE:
-                setup, test = decode(payload)
-                stream.send(wire.VERDICT, encode(run_test(test, setup, module.__dict__)))
+        serve(wire.Stream(fd))
     finally:
         os._exit(0)
+
+
+def script(fd: int, stdin: int, stdout: int) -> None:
+    """Run a program as a script, with its input on descriptor 0 and its output on 1. Never returns."""
+    code = 0
+    try:
+        stream = wire.Stream(fd)
+        stream.send(wire.HELLO)
+        received = stream.receive()
+        if received is not None:
+            os.dup2(stdin, 0)
+            os.dup2(stdout, 1)
+            sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+            sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+            module = types.ModuleType("__main__")
+            try:
+                _load(module, decode(received[1]), stream)
+            finally:
+                sys.stdout.flush()
+    except OSError:
+        code = 1  # its output is past the cap
+    finally:
+        os._exit(code)
+
+
+def serve(stream: wire.Stream) -> None:
+    """Do what the supervisor asks, until it has asked for the last."""
+    stream.send(wire.HELLO)
+    module = types.ModuleType("program")
+    while (received := stream.receive()) is not None:
+        kind, payload = received
+        if kind == wire.PROGRAM:
+            if not _load(module, decode(payload), stream):
+                return
+        elif kind == wire.CALLS:
+            last, calls = decode(payload)
+            _play(module, calls, stream)
+            if last:
+                return
+        elif kind == wire.LINK:
+            link = wire.Stream(stream.descriptors.pop(0))
+            Peer(link, lambda name: _function(module, name)).serve()
+            link.close()
+            stream.send(wire.LINK)
+        elif kind == wire.INSIDE:
+            setup, test = decode(payload)
+            stream.send(wire.VERDICT, encode(run_test(test, setup, module.__dict__)))
 
 
 def _load(module: types.ModuleType, request: tuple[str, str], stream: wire.Stream) -> bool:

@@ -3,6 +3,7 @@
 It reads orders from one socket: packets of pairs (order, slot), with the child's descriptors beside them.
     F slot  fork a player in this slot: 1 descriptor, its channel
     J slot  fork a judge: 2 descriptors, its channel and its link to the player
+    S slot  fork a player of the stdin profile: 3 descriptors, its channel, stdin and stdout
     R slot  reap the slot's child, which is dead or dying, and report (slot, wait status, user s, system s, peak bytes)
 Which children run, for how long, and who is killed, is the supervisor's business.
 """
@@ -12,71 +13,105 @@ import gc
 import json
 import os
 import resource
+import signal
 import struct
 import sys
 from typing import Any
 
-from . import confine, judge, player
+from . import confine, judge, kernel, player, wire
+from .codec import encode
 
 REPORT = struct.Struct("<BiddQ")
-_FDS = struct.Struct("<8i")
+_DESCRIPTORS = {ord("F"): 1, ord("J"): 2, ord("S"): 3}
+_MAX_DESCRIPTORS = 8
+REHEARSALS = 20
 
 
 def main(control_fd: int, config: dict[str, Any]) -> None:
     """Warm up, go to jail, then fork on demand until the supervisor closes the socket."""
-    control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fileno=control_fd)
+    if config["tier"] <= 2 and not config.get("separated"):
+        confine.separate(config)
+        # Then a fresh image, since memory that a process has inherited by fork makes its own forks dearer.
+        os.set_inheritable(control_fd, True)
+        os.execv(sys.executable, [*sys.orig_argv[:-1], json.dumps(config | {"separated": True})])
+    null = os.open("/dev/null", os.O_RDWR)
+    sys.path[:] = config["path"]
     for name in config["preload"]:
         __import__(name)
+    _rehearse()
     report = confine.enter(config)
-    del sys.path[:]
-    sys.path += config["path"]
-    null = os.open("/dev/null", os.O_RDWR) if not config.get("null") else config["null"]
     gc.collect()
     gc.freeze()
-    control.send(json.dumps(report).encode())
+    os.write(control_fd, json.dumps(report).encode())
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     os.close(null)
-    _serve(control, control_fd, config)
+    _serve(control_fd, Forker(config, report))
     os._exit(0)
 
 
-def _serve(control: _socket.socket, control_fd: int, config: dict[str, Any]) -> None:
+def _rehearse() -> None:
+    """Play a few programs here, before the jail closes: Python rewrites its bytecode in the first runs and fills its free
+    lists, and every page that a child writes to first is a page to copy.
+    """
+    program = "from typing import List\nimport math\n\ndef f(a: List[int], b=1):\n    return [x + b for x in a]\n"
+    calls = [("f", False, encode((([1, 2], 3), {}))), ("f", False, encode(((["x"],), {"b": "y"})))]
+    request = wire.frame(wire.PROGRAM, encode((program, "program"))) + wire.frame(wire.CALLS, encode((True, calls)))
+    modules = dict(sys.modules)
+    for _ in range(REHEARSALS):
+        ours, theirs = _socket.socketpair()
+        ours.send(request)
+        player.serve(wire.Stream(theirs.detach()))
+        ours.close()
+    sys.modules.clear()
+    sys.modules.update(modules)
+
+
+class Forker:
+    """What a child does first."""
+
+    def __init__(self, config: dict[str, Any], report: dict[str, Any]):
+        self.limits = config["child_rlimits"]
+        self.filter = kernel.pack_filter(kernel.no_fork_filter()) if report["child_filter"] else None
+        self.orphan_dies = report["tier"] >= 3  # in a pid namespace all die with the first process, this one
+
+    def become(self, order: int, fds: list[int]) -> None:
+        """Be a player or a judge. Never returns."""
+        try:
+            if self.orphan_dies:
+                kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+            for kind, limit in self.limits:
+                resource.setrlimit(kind, (limit, limit))
+            if self.filter is not None:
+                kernel.install(self.filter)
+            {ord("F"): player.main, ord("J"): judge.main, ord("S"): player.script}[order](*fds)
+        finally:
+            os._exit(70)
+
+
+def _serve(control_fd: int, forker: Forker) -> None:
+    control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fileno=control_fd)
     children: dict[int, int] = {}
-    space = _socket.CMSG_SPACE(_FDS.size)
+    space = _socket.CMSG_SPACE(4 * _MAX_DESCRIPTORS)
     while True:
         packet, ancillary, _, _ = control.recvmsg(256, space)
         if not packet:
             return
-        fds: list[int] = []
-        for _, _, content in ancillary:
-            fds += struct.unpack(f"<{len(content) // 4}i", content[: len(content) // 4 * 4])
+        fds = [fd for _, _, content in ancillary for (fd,) in struct.iter_unpack("=i", content[: len(content) // 4 * 4])]
         for at in range(0, len(packet), 2):
             order, slot = packet[at], packet[at + 1]
             if order == ord("R"):
                 _, status, usage = os.wait4(children.pop(slot), 0)
                 peak = usage.ru_maxrss * 1024
-                control.send(REPORT.pack(slot, status, usage.ru_utime, usage.ru_stime, peak))
+                os.write(control_fd, REPORT.pack(slot, status, usage.ru_utime, usage.ru_stime, peak))
                 continue
-            mine = [fds.pop(0) for _ in range(2 if order == ord("J") else 1)]
+            count = _DESCRIPTORS[order]
+            mine, fds = fds[:count], fds[count:]
             child = os.fork()
             if child == 0:
-                os.close(control_fd)
-                for fd in fds:
+                for fd in (control_fd, *fds):
                     os.close(fd)
-                _become(order, mine, config)
+                forker.become(order, mine)
             children[slot] = child
             for fd in mine:
                 os.close(fd)
-
-
-def _become(order: int, fds: list[int], config: dict[str, Any]) -> None:
-    try:
-        for kind, limit in config["child_rlimits"]:
-            resource.setrlimit(kind, (limit, limit))
-        if order == ord("J"):
-            judge.main(fds[0], fds[1])
-        else:
-            player.main(fds[0])
-    finally:
-        os._exit(70)

@@ -1,0 +1,101 @@
+"""The one table of axes, on meshes of eight virtual devices."""
+
+import logging
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P  # noqa: N817
+
+from acecoder_jax import parallel
+from acecoder_jax.models import sharding
+from acecoder_jax.models.config import ModelConfig
+from acecoder_jax.models.decoder import Model
+
+CONFIG = ModelConfig(
+    vocab_size=96, hidden_size=16, intermediate_size=32, num_layers=3, num_heads=4, num_kv_heads=2, head_dim=6
+)
+
+
+@pytest.fixture(scope="module")
+def cube():
+    return parallel.make_mesh(data=2, fsdp=2, tensor=2)
+
+
+@pytest.fixture(scope="module")
+def specs(cube):
+    return jax.tree.map(lambda one: one.spec, sharding.param_shardings(Model(CONFIG).abstract_params, cube))
+
+
+def test_every_parameter_has_its_place(specs):
+    assert specs == {
+        "embed_vd": P("tensor", "fsdp"),
+        "head_dv": P("fsdp", "tensor"),
+        "final_norm_d": P("fsdp"),
+        "layers": {
+            "attn_norm_d": P(None, "fsdp"),
+            "mlp_norm_d": P(None, "fsdp"),
+            "q_dnh": P(None, "fsdp", "tensor", None),
+            "k_dkh": P(None, "fsdp", "tensor", None),
+            "v_dkh": P(None, "fsdp", "tensor", None),
+            "q_bias_nh": P(None, "tensor", None),
+            "k_bias_kh": P(None, "tensor", None),
+            "v_bias_kh": P(None, "tensor", None),
+            "o_nhd": P(None, "tensor", None, "fsdp"),
+            "gate_df": P(None, "fsdp", "tensor"),
+            "up_df": P(None, "fsdp", "tensor"),
+            "down_fd": P(None, "tensor", "fsdp"),
+        },
+    }
+
+
+def test_logical_names():
+    assert sharding.logical_axes(("layers", "q_dnh")) == ("layers", "embed", "heads", "head_dim")
+    assert sharding.logical_axes(("layers", "o_nhd")) == ("layers", "heads", "head_dim", "embed")
+    assert sharding.logical_axes(("embed_vd",)) == ("vocab", "embed")
+
+
+def test_an_axis_that_does_not_divide_is_replicated_and_said_so(caplog):
+    mesh = parallel.make_mesh(data=1, fsdp=2, tensor=4)  # two KV heads, four devices
+    with caplog.at_level(logging.INFO, logger="acecoder_jax"):
+        placed = sharding.param_shardings(Model(CONFIG).abstract_params, mesh)
+    assert placed["layers"]["k_dkh"].spec == P(None, "fsdp", None, None)
+    assert placed["layers"]["q_dnh"].spec == P(None, "fsdp", "tensor", None)
+    assert "kv_heads of size 2 is not divided" in caplog.text
+
+
+def test_activations_split_the_batch_over_data_and_fsdp(cube):
+    assert sharding.sharding((8, 5, 16), "btd", cube).spec == P(("data", "fsdp"), None, None)
+    assert sharding.sharding((8, 5, 4, 6), "btnh", cube).spec == P(("data", "fsdp"), None, "tensor", None)
+    assert sharding.sharding((2, 8, 5), "mbt", cube).spec == P(None, ("data", "fsdp"), None)
+    assert sharding.sharding((6, 5, 32), "btf", cube).spec == P(None, None, "tensor")  # 6 rows on 4 devices
+    with pytest.raises(ValueError, match="shorter|longer"):
+        sharding.sharding((8, 5), "btd", cube)
+
+
+def test_named_shardings_reads_the_names_of_leaves(cube):
+    tree = {"layers": [{"qkv_dkxh": np.zeros((16, 2, 4, 6))}], "cache": [{"k_skch": np.zeros((4, 2, 7, 6))}]}
+    placed = sharding.named_shardings(tree, cube)
+    assert placed["layers"][0]["qkv_dkxh"].spec == P(None, "tensor", None, None)  # decode weights: whole over fsdp
+    assert placed["cache"][0]["k_skch"].spec == P(("data", "fsdp"), "tensor", None, None)
+
+
+def test_constrain(cube):
+    x_btd = np.zeros((8, 2, 16), np.float32)
+    assert sharding.constrain(x_btd, "btd") is x_btd  # no mesh is set
+    with jax.set_mesh(cube):
+        placed = jax.jit(lambda x: sharding.constrain(x, "btd"))(x_btd)
+        assert placed.sharding.is_equivalent_to(sharding.sharding((8, 2, 16), "btd", cube), 3)
+    with jax.set_mesh(parallel.make_mesh(1, 1, 1, devices=jax.devices()[:1])):
+        assert sharding.constrain(x_btd, "btd") is x_btd
+
+
+def test_random_parameters_are_made_in_their_shards_and_the_same_on_every_mesh(cube):
+    model = Model(CONFIG)
+    one = model.init(jax.random.key(3))
+    eight = model.init(jax.random.key(3), sharding.param_shardings(model.abstract_params, cube))
+    for (path, whole), split in zip(jax.tree_util.tree_leaves_with_path(one), jax.tree.leaves(eight), strict=True):
+        np.testing.assert_array_equal(whole, split, err_msg=str(path))
+        letters = set(path[-1].key.rsplit("_", 1)[-1])
+        parts = (2 if "d" in letters else 1) * (2 if letters & set("nkfv") else 1)
+        assert split.size == parts * split.addressable_shards[0].data.size > 0, path

@@ -1,0 +1,4 @@
+"""KeyboardInterrupt out of the call."""
+
+def solve(x):
+    raise KeyboardInterrupt

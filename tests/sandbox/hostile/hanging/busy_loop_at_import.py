@@ -1,0 +1,4 @@
+"""A busy loop before anything is defined."""
+
+while True:
+    pass

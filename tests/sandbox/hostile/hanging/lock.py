@@ -1,0 +1,9 @@
+"""A lock taken twice."""
+
+import threading
+
+
+def solve(x):
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()

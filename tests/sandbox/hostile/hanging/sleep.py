@@ -1,0 +1,7 @@
+"""Sleep."""
+
+import time
+
+
+def solve(x):
+    time.sleep(1000)

@@ -1,0 +1,4 @@
+"""A petabyte at once."""
+
+def solve(x):
+    return len(bytearray(1 << 50))

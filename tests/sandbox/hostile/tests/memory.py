@@ -1,0 +1,5 @@
+"""Memory without end."""
+
+held = []
+while True:
+    held.append(bytearray(1 << 24))

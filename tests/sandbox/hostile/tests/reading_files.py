@@ -1,0 +1,3 @@
+"""The host's files read."""
+
+assert open('/etc/passwd').read()

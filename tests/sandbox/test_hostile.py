@@ -1,0 +1,88 @@
+"""Every hostile program, in every tier that the machine allows, earns nothing, and the honest one after it passes."""
+
+import os
+import pathlib
+import time
+
+import pytest
+
+from acecoder_jax.sandbox import Job, Limits, Sandbox, SandboxError
+from acecoder_jax.types import Status
+
+HERE = pathlib.Path(__file__).parent / "hostile"
+PROGRAMS = sorted(path for path in HERE.glob("*/*.py") if path.parent.name != "tests")
+TESTS = sorted(HERE.glob("tests/*.py"))
+TASK = ("assert solve(7) == 9731", "assert solve(8) + 0 == 6173", "import math\nassert math.isclose(solve(9), 4417)")
+HONEST = (
+    "import math, heapq, collections\ndef f(x):\n    print(x)\n    items = sorted(collections.Counter([x, 1]).keys())\n"
+    "    return math.floor(math.sqrt(sum(range(5)))) + len(items) + x"
+)
+HONEST_TESTS = ("assert f(4) == 9", "assert [f(4)] == [9]")
+LIMITS = Limits(test_s=0.15, program_s=0.3, memory_bytes=256 << 20, wall_factor=1.5)
+
+
+@pytest.fixture(scope="module", params=[1, 2, 3, 4])
+def tier(request):
+    try:
+        with Sandbox(workers=1, limits=LIMITS, isolation=request.param, quiet=True) as sandbox:
+            yield sandbox
+    except SandboxError as error:
+        pytest.skip(f"tier {request.param}: {error}")
+
+
+def descendants(pid):
+    found = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{task}/children") as file:
+                found += [int(word) for word in file.read().split()]
+        except FileNotFoundError:
+            continue
+    return found + [below for child in found for below in descendants(child) if os.path.exists(f"/proc/{child}")]
+
+
+def litter():
+    return [str(p) for place in ("/tmp", "/var/tmp", "/dev/shm", ".", "/") for p in pathlib.Path(place).glob("*acecoder_hostile*")]
+
+
+def test_there_are_enough():
+    assert len(PROGRAMS) >= 60 and len(TESTS) >= 10
+
+
+def test_hostile_programs_earn_nothing_and_leave_nothing(tier):
+    before = litter()
+    supervisor = tier._pool[0].process.pid
+    started = len(descendants(supervisor))
+    futures = []
+    for path in PROGRAMS:
+        futures.append((path, tier.submit(Job(path.stem, path.read_text(), TASK, "solve"))))
+        futures.append((path, tier.submit(Job("honest", HONEST, HONEST_TESTS, "f"))))
+    wrong = []
+    for path, future in futures:
+        verdict = future.result(120)
+        if verdict.id == "honest" and not verdict.passed:
+            wrong.append((path.stem, "the next honest program", verdict.statuses, verdict.messages))
+        if verdict.id != "honest" and set(verdict.statuses) & {Status.PASS, Status.INFRA}:
+            wrong.append((path.stem, verdict.statuses, verdict.messages))
+    assert not wrong
+    assert tier._pool[0].process.pid == supervisor, "the supervisor had to be replaced"
+    deadline = time.monotonic() + 5
+    while len(descendants(supervisor)) > started and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(descendants(supervisor)) == started
+    assert litter() == before
+
+
+def test_hostile_tests_spoil_only_themselves(tier):
+    program = "def solve(x):\n    return 5 if x == 7 else x"
+    before = litter()
+    wrong = []
+    for path in TESTS:
+        tests = ("assert solve(7) == 5", "assert solve(7) + 0 == 5", path.read_text(), "assert solve(7) == 5", "assert abs(solve(7)) == 5")
+        limits = Job(path.stem, program, tests, "solve")
+        statuses = tier.submit(limits).result(120).statuses
+        good = [status for at, status in enumerate(statuses) if at != 2]
+        if good != [Status.PASS] * 4 or statuses[2] in (Status.PASS, Status.INFRA):
+            wrong.append((path.stem, statuses))
+    assert not wrong
+    assert litter() == before

@@ -1,0 +1,59 @@
+"""The supervised stage on its own."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from acecoder_jax import store, tokenizer
+from acecoder_jax.models import huggingface
+from acecoder_jax.stages.sft import batch_at
+from tests.stages.runs import TINY_MODEL, kill_when, start
+
+
+def test_it_leaves_a_model_that_opens(small_policy: Path) -> None:
+    config, params = huggingface.load_params(small_policy)
+    words = tokenizer.load(small_policy)
+    assert params["embed_vd"].shape == (len(words), 32) == (config.vocab_size, config.hidden_size)
+
+
+def test_a_killed_run_goes_on(small_policy: Path, tmp_path: Path) -> None:
+    args = [
+        "--config=configs/sft.py:tiny,steps=4,batch=16,heldback=4,evaluate_every=2,checkpoint.every=2",
+        *TINY_MODEL,
+        f"--workdir={tmp_path}",
+    ]
+    metrics = tmp_path / "metrics.jsonl"
+    kill_when(lambda: metrics.exists() and len(metrics.read_bytes().splitlines()) >= 3, *args)
+    assert not (tmp_path / "model").exists()
+    start(*args)
+    rows, whole = (store.read_jsonl(workdir / "metrics.jsonl") for workdir in (tmp_path, small_policy.parent))
+    assert [(row["step"], row["loss"], row.get("heldback_pass")) for row in rows] == [
+        (row["step"], row["loss"], row.get("heldback_pass")) for row in whole
+    ]
+    weights = "model.safetensors"
+    assert (tmp_path / "model" / weights).read_bytes() == (small_policy / weights).read_bytes()
+
+
+def test_batches_cover_each_epoch_once_in_a_new_order() -> None:
+    steps = [batch_at(10, 4, seed=0, step=step) for step in range(5)]
+    first, second = np.concatenate(steps)[:10], np.concatenate(steps)[10:]
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert list(first) != list(second)
+    assert list(batch_at(10, 4, seed=1, step=0)) != list(steps[0])
+    assert list(batch_at(10, 4, seed=0, step=3)) == list(steps[3])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("steps=1,model=/nowhere", "/nowhere is no directory"),
+        ("steps=1,data=toi", "there is no data source 'toi'"),
+        ("steps=1,remat=all", "unknown remat policy 'all'"),
+        ("stepps=1", "did you mean 'steps'"),
+    ],
+)
+def test_errors_speak_to_the_user(change: str, message: str, tmp_path: Path) -> None:
+    done = start(f"--config=configs/sft.py:tiny,{change}", f"--workdir={tmp_path}", check=False)
+    assert done.returncode in (1, 2)
+    assert message in done.stderr and "Traceback" not in done.stderr
