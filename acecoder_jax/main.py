@@ -115,14 +115,17 @@ def _start() -> None:
     print(f"config:\n{_indent(config)}")
     print(f"devices: {len(devices)} x {devices[0].device_kind} ({jax.default_backend()})")
     print(f"workdir: {workdir}", flush=True)
-    changed = store.save_config(workdir, config.to_dict(), getattr(stage, "MAY_CHANGE", ()), _ALLOW_CHANGE.value)
-    for key, (old, new) in changed.items():
-        print(f"changed since the last start: {key}: {old!r} -> {new!r}")
-    versions = {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers")}
-    start = {"time": time.time(), "command": sys.argv, "python": sys.version.split()[0], "versions": versions}
-    store.repair_jsonl(workdir / "starts.jsonl")
-    store.append_jsonl(workdir / "starts.jsonl", [start | {"devices": [str(device) for device in devices]}])
-    stage.run(config, workdir)
+    with store.lock(workdir):
+        changed = store.save_config(workdir, config.to_dict(), getattr(stage, "MAY_CHANGE", ()), _ALLOW_CHANGE.value)
+        for key, (old, new) in changed.items():
+            print(f"changed since the last start: {key}: {old!r} -> {new!r}")
+        versions = {
+            name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers")
+        }
+        start = {"time": time.time(), "command": sys.argv, "python": sys.version.split()[0], "versions": versions}
+        store.repair_jsonl(workdir / "starts.jsonl")
+        store.append_jsonl(workdir / "starts.jsonl", [start | {"devices": [str(device) for device in devices]}])
+        stage.run(config, workdir)
 
 
 def find_stage(name: str) -> ModuleType:

@@ -4,6 +4,8 @@ A row is one write of one line, so a kill can tear the last line of a file and n
 run comes back (`repair=True`); a damaged line anywhere else is an error that names file and line.
 """
 
+import contextlib
+import fcntl
 import gzip
 import json
 import os
@@ -157,6 +159,22 @@ def save_config(
     if changed:
         write_json(path, new)
     return changed
+
+
+@contextlib.contextmanager
+def lock(workdir: PathLike) -> Iterator[None]:
+    """Holds the workdir for this process; ValueError where another process on this machine holds it.
+
+    The lock goes with the process, however it ends. It is not inherited by processes that are started meanwhile.
+    """
+    path = Path(workdir) / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"{workdir}: another process is running in this workdir") from error
+        yield
 
 
 def _lines(path: PathLike) -> Iterator[bytes]:

@@ -1,6 +1,6 @@
 """REINFORCE++ with rule rewards: the tests say what a program earns.
 
-    python -m acecoder_jax.main --config=configs/rl_rule.py:tiny      # 2 CPU cores, under 5 minutes, nothing to download
+    python -m acecoder_jax.main --config=configs/rl_rule.py:tiny      # 2 CPU cores, 5 minutes, nothing to download
     python -m acecoder_jax.main --config=configs/rl_rule.py:0.5b --config.model=DIR \\
         --config.data=mbpp --config.data_path=mbpp.jsonl.gz           # 24 GB of memory, minutes a step on 2 CPU cores
     python -m acecoder_jax.main --config=configs/rl_rule.py           # :7b, the paper's recipe, on a pod
@@ -12,15 +12,17 @@
 | 7b_base | Qwen2.5-Coder-7B | the same from the base model, R1 style: think, then answer |
 | 7b_script | Qwen2.5-Coder-7B-Instruct | the rule script's column: 512 prompts, 3 episodes, pass rate as the reward |
 | 0.5b, 0.5b_base | Qwen2.5-Coder-0.5B(-Instruct) | full fine-tuning on one machine: 8 x 8 samples, 3 rollouts |
-| tiny | made on the spot | the embedded toy families: supervised start, then RL, with held-out scores before and after |
+| tiny | made on the spot | the embedded toy families: supervised start, RL, held-out scores before and after |
 """
+
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from acecoder_jax import presets
 from configs import sft
 
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "7b": {},
     "7b_general": {"model": "Qwen/Qwen2.5-7B-Instruct"},
     "7b_base": {"model": "Qwen/Qwen2.5-Coder-7B", "style": "r1"},
@@ -33,7 +35,7 @@ PRESETS = {
         "rollouts": 3,
         "minibatch": 64,
         "max_prompt_tokens": 512,
-        "max_new_tokens": 512,
+        "max_new_tokens": 256,
         "trainer": {"rows": 2, "row_tokens": 1024, "logit_chunk": 512},
         "engine": {"slots": 64, "chunk": 16, "prefill_rows": 8, "bucket": 64},
         "checkpoint": {"keep": 1, "every": 1},

@@ -7,6 +7,8 @@ tiny: a small policy from scratch on the toy families, stopped when it passes pa
 training. 0.5b: Qwen2.5-Coder-0.5B on the solutions of MBPP's training problems.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from acecoder_jax import presets
@@ -21,9 +23,10 @@ TINY_ARCHITECTURE = {
     "rope_theta": 10_000.0,
     "tie_word_embeddings": True,
     "max_position_embeddings": 256,
+    "initializer_range": 0.06,  # a narrow model learns to copy in half the steps from a wider start
 }
 
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {},
     "0.5b": {
         "model": "Qwen/Qwen2.5-Coder-0.5B-Instruct",
@@ -59,12 +62,12 @@ def get_config(argument: str = "") -> ConfigDict:
             "style": "chat",
             # Problems kept from training; training stops when greedy answers to them pass this often.
             "heldback": 96,
-            "evaluate_every": 80,
+            "evaluate_every": 60,
             "stop_at_pass_rate": 0.45,
             "max_new_tokens": 48,
-            "steps": 240,
+            "steps": 180,
             "batch": 64,
-            "optimizer": {"learning_rate": 2e-3, "warmup_ratio": 0.03, "final_ratio": 0.1, "beta2": 0.98},
+            "optimizer": {"learning_rate": 4e-3, "warmup_ratio": 0.03, "final_ratio": 0.05, "beta2": 0.98},
             "trainer": {"rows": 16, "row_tokens": 128, "logit_chunk": 128},
             "engine": {"slots": 96, "chunk": 16},
             "dtype": "float32",

@@ -2,6 +2,8 @@ import gzip
 import json
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -161,3 +163,12 @@ def test_a_changed_type_is_a_change(tmp_path):
     store.save_config(tmp_path, {"flag": 1})
     with pytest.raises(ValueError, match="flag: 1 -> True"):
         store.save_config(tmp_path, {"flag": True})
+
+
+def test_one_process_at_a_time_holds_a_workdir(tmp_path):
+    take = "import sys; from acecoder_jax import store\nwith store.lock(sys.argv[1]): print('taken')"
+    other = [sys.executable, "-c", take, str(tmp_path)]
+    with store.lock(tmp_path):
+        refused = subprocess.run(other, capture_output=True, text=True)
+        assert "another process is running in this workdir" in refused.stderr and refused.stdout == ""
+    assert subprocess.run(other, capture_output=True, text=True).stdout == "taken\n"

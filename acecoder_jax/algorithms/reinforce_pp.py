@@ -26,7 +26,9 @@ from acecoder_jax.types import Completion
 EPS = 1e-8
 
 
-def make(*, kl_coef: float = 0.01, clip_low: float = 0.2, clip_high: float = 0.2, reward_clip: float = 10.0) -> Algorithm:
+def make(
+    *, kl_coef: float = 0.01, clip_low: float = 0.2, clip_high: float = 0.2, reward_clip: float = 10.0
+) -> Algorithm:
     """kl_coef is beta, clip_low and clip_high the c below and above a ratio of 1."""
 
     def prepare(

@@ -29,6 +29,7 @@ AXES: dict[str, tuple[str, Any, Any]] = {
     "g": ("heads_per_kv_head", None, None),
     "x": ("heads_per_kv_head_and_kv", None, None),
     "w": ("gate_and_up", None, None),
+    "e": ("key_words", None, None),
 }
 _log = logging.getLogger(__name__)
 

@@ -56,9 +56,7 @@ class Needs(NamedTuple):
     def of(cls, params: list[SamplingParams]) -> "Needs":
         """The union of what the requests need."""
         drawn = [p for p in params if p.temperature > 0]
-        return cls(
-            bool(drawn), any(p.temperature != 1 for p in drawn), any(p.top_p < 1 or p.top_k > 0 for p in drawn)
-        )
+        return cls(bool(drawn), any(p.temperature != 1 for p in drawn), any(p.top_p < 1 or p.top_k > 0 for p in drawn))
 
 
 class Drawn(NamedTuple):
@@ -122,7 +120,7 @@ def _first_above(mass_sn: jax.Array, uniform_s: jax.Array) -> tuple[jax.Array, j
 
 
 def _restrict(mass_sv: jax.Array, top_p_s: jax.Array, top_k_s: jax.Array) -> jax.Array:
-    """Mass outside the top k, then outside the top p of what is left, set to zero. Top-k first, as transformers has it."""
+    """Mass outside the top k, then outside the top p of what is left, set to zero (the order that transformers has)."""
     v = mass_sv.shape[-1]
     wanted_s = jnp.where(top_k_s > 0, jnp.minimum(top_k_s, v), v).astype(jnp.float32)
     floor_s = _threshold(mass_sv, jnp.ones_like(mass_sv), wanted_s)

@@ -23,8 +23,8 @@ import numpy as np
 from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.models.decoder import Model, Params
 from acecoder_jax.models.sharding import named_shardings
-from acecoder_jax.sampling import forward, noise
-from acecoder_jax.sampling.draw import Needs, SamplingParams, draw
+from acecoder_jax.sampling import forward, noise, slot_state
+from acecoder_jax.sampling.draw import Needs, SamplingParams
 from acecoder_jax.tokenizer import END_OF_TEXT, TURN_END
 from acecoder_jax.types import Completion
 
@@ -35,7 +35,7 @@ class Request:
 
     problem_id: str
     prompt_tokens: tuple[int, ...]
-    sampling: SamplingParams = SamplingParams()
+    sampling: SamplingParams = dataclasses.field(default_factory=SamplingParams)
     sample: int = 0
     rollout: int = 0
     turn: int = 0
@@ -93,10 +93,12 @@ class Engine:
         self._weights: forward.Weights | None = None
         to_weights = functools.partial(forward.to_weights, config=config, dtype=dtype)
         self._to_weights = self._jit(to_weights, Model(config).abstract_params)
-        self._empty = self._jit(self._empty_state)
+        empty = functools.partial(slot_state.empty, config, slots, self.cache_length, self.cache_dtype)
+        self._empty = self._jit(empty)
         self._prefill = jax.jit(functools.partial(forward.prefill, config=config, cache_dtype=self.cache_dtype))
-        self._insert = jax.jit(_insert, donate_argnums=0)
-        self._decode = jax.jit(self._decode_chunk, donate_argnums=1, static_argnames="needs")
+        self._insert = jax.jit(slot_state.insert, donate_argnums=0)
+        decode = functools.partial(slot_state.decode_chunk, config=config, chunk=chunk, stop_ids=self.stop_ids)
+        self._decode = jax.jit(decode, donate_argnums=1, static_argnames="needs")
 
     def update(self, params: Params) -> None:
         """Takes new parameters: one jitted cast, unstack, fuse and reshard."""
@@ -128,7 +130,9 @@ class Engine:
         if n == 0:
             raise ValueError(f"{name}: the prompt is empty")
         if n > self.max_prompt_tokens:
-            raise ValueError(f"{name}: the prompt has {n} tokens, the limit max_prompt_tokens is {self.max_prompt_tokens}")
+            raise ValueError(
+                f"{name}: the prompt has {n} tokens, the limit max_prompt_tokens is {self.max_prompt_tokens}"
+            )
         if request.sampling.max_new_tokens > self.max_new_tokens:
             raise ValueError(
                 f"{name}: asks for {request.sampling.max_new_tokens} new tokens, the engine was made for at most "
@@ -136,21 +140,6 @@ class Engine:
             )
         if not 0 <= min(request.prompt_tokens) <= max(request.prompt_tokens) < self.config.vocab_size:
             raise ValueError(f"{name}: the prompt has token ids outside the vocabulary of {self.config.vocab_size}")
-
-    def _empty_state(self) -> dict[str, Any]:
-        s, i32, f32 = self.slots, jnp.int32, jnp.float32
-        return {
-            "cache": forward.empty_cache(self.config, s, self.cache_length, self.cache_dtype),
-            "token_s": jnp.zeros(s, i32),  # the token that the next step reads
-            "position_s": jnp.zeros(s, i32),  # its position
-            "written_s": jnp.zeros(s, i32),  # tokens of the response so far
-            "limit_s": jnp.zeros(s, i32),
-            "active_s": jnp.zeros(s, bool),
-            "key_sc": jnp.zeros((s, 2), jnp.uint32),
-            "temperature_s": jnp.zeros(s, f32),
-            "top_p_s": jnp.ones(s, f32),
-            "top_k_s": jnp.zeros(s, i32),
-        }
 
     def _fill(self, state, running, waiting, prefilled, purpose: str) -> dict[str, Any]:
         """Puts waiting samples into free slots, prefilling prompts when none is ready."""
@@ -181,84 +170,23 @@ class Engine:
         return _Prefilled(cache, collections.deque((r, row) for row, group in enumerate(groups) for r in group))
 
     def _rows(self, taken: list[tuple[int, Request, int]], purpose: str) -> tuple[Any, ...]:
-        """What `_insert` writes: slots, rows of the prompt cache, and each slot's fields; padded to all slots."""
+        """What `slot_state.insert` takes: slots, rows of the prompt cache, each slot's fields; padded to all slots."""
         slot_n = np.full(self.slots, self.slots, np.int32)  # out of range: dropped
         row_n = np.zeros(self.slots, np.int32)
-        fields = {
-            name: np.zeros((self.slots, *shape), kind)
-            for name, (shape, kind) in {
-                "token_s": ((), np.int32),
-                "position_s": ((), np.int32),
-                "written_s": ((), np.int32),
-                "limit_s": ((), np.int32),
-                "active_s": ((), bool),
-                "key_sc": ((2,), np.uint32),
-                "temperature_s": ((), np.float32),
-                "top_p_s": ((), np.float32),
-                "top_k_s": ((), np.int32),
-            }.items()
-        }
+        fields = slot_state.blank_fields(self.slots)
         for n, (slot, request, row) in enumerate(taken):
             slot_n[n], row_n[n], sampling = slot, row, request.sampling
-            key = noise.sample_key(
+            fields["token_s"][n] = request.prompt_tokens[-1]
+            fields["position_s"][n] = len(request.prompt_tokens) - 1
+            fields["limit_s"][n] = sampling.max_new_tokens
+            fields["active_s"][n] = True
+            fields["temperature_s"][n] = sampling.temperature
+            fields["top_p_s"][n] = sampling.top_p
+            fields["top_k_s"][n] = sampling.top_k
+            fields["key_se"][n] = noise.sample_key(
                 self.seed, purpose, request.rollout, request.problem_id, request.sample, request.turn
             )
-            values = {
-                "token_s": request.prompt_tokens[-1],
-                "position_s": len(request.prompt_tokens) - 1,
-                "limit_s": sampling.max_new_tokens,
-                "active_s": True,
-                "key_sc": key,
-                "temperature_s": sampling.temperature,
-                "top_p_s": sampling.top_p,
-                "top_k_s": sampling.top_k,
-            }
-            for name, value in values.items():
-                fields[name][n] = value
         return slot_n, row_n, fields
-
-    def _decode_chunk(self, weights: forward.Weights, state: dict[str, Any], needs: Needs):
-        """Up to `chunk` steps of every slot; stops when none is active."""
-        stop_ids = jnp.array(self.stop_ids, jnp.int32)
-        blank = {
-            "token": jnp.zeros((self.chunk, self.slots), jnp.int32),
-            "logp": jnp.zeros((self.chunk, self.slots), jnp.float32),
-            "sampling_logp": jnp.zeros((self.chunk, self.slots), jnp.float32),
-            "valid": jnp.zeros((self.chunk, self.slots), bool),
-        }
-
-        def step(carry):
-            i, state, out = carry
-            logits_sv, cache = forward.decode_step(
-                weights, self.config, state["cache"], state["token_s"], state["position_s"]
-            )
-            uniform_s2 = noise.uniforms(state["key_sc"], state["written_s"])
-            drawn = draw(logits_sv, uniform_s2, state["temperature_s"], state["top_p_s"], state["top_k_s"], needs)
-            active_s = state["active_s"]
-            values = {
-                "token": drawn.token_s,
-                "logp": drawn.logp_s,
-                "sampling_logp": drawn.sampling_logp_s,
-                "valid": active_s,
-            }
-            out = {name: out[name].at[i].set(value) for name, value in values.items()}
-            written_s = state["written_s"] + active_s
-            stopped_s = jnp.isin(drawn.token_s, stop_ids) | (written_s >= state["limit_s"])
-            state = state | {
-                "cache": cache,
-                "token_s": jnp.where(active_s, drawn.token_s, state["token_s"]),
-                "position_s": state["position_s"] + active_s,
-                "written_s": written_s,
-                "active_s": active_s & ~stopped_s,
-            }
-            return i + 1, state, out
-
-        def goes_on(carry):
-            i, state, _ = carry
-            return (i < self.chunk) & jnp.any(state["active_s"])
-
-        _, state, out = jax.lax.while_loop(goes_on, step, (jnp.int32(0), state, blank))
-        return state, out | {"active": state["active_s"]}
 
     def _harvest(self, state, running, out: dict[str, np.ndarray]) -> Iterator[Completion]:
         """Adds a chunk's tokens to the running requests and yields those that are done."""
@@ -313,12 +241,6 @@ class Engine:
         return low
 
 
-def _insert(state: dict[str, Any], prompts: forward.Cache, slot_n, row_n, fields: dict[str, Any]) -> dict[str, Any]:
-    cache = forward.insert(state["cache"], prompts, slot_n, row_n)
-    set_fields = {name: state[name].at[slot_n].set(value, mode="drop") for name, value in fields.items()}
-    return state | set_fields | {"cache": cache}
-
-
 def _by_prompt(requests: list[Request]) -> collections.deque[list[Request]]:
     """Requests grouped by prompt, in order of first arrival."""
     groups: dict[tuple[int, ...], list[Request]] = {}
@@ -334,7 +256,7 @@ def _first_stop(text: str, stops: tuple[str, ...]) -> int | None:
 
 
 def _stop_ids(tokenizer: Any) -> tuple[int, ...]:
-    """The tokens that end an answer: end of sequence, end of turn (which base models lack as their own), end of text."""
+    """The tokens that end an answer: the tokenizer's own, end of turn (base models name another), end of text."""
     ends = {tokenizer.eos_token_id, *(tokenizer.convert_tokens_to_ids(token) for token in (TURN_END, END_OF_TEXT))}
     return tuple(sorted(token for token in ends if token is not None))
 

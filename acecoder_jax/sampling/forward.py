@@ -43,7 +43,7 @@ def to_weights(params: Params, config: ModelConfig, dtype: Any) -> Weights:
                 "down_fd": p["down_fd"].astype(dtype),
             }
         )
-    top = {name: params[name].astype(dtype) for name in ("embed_vd", "head_dv") if name in params}
+    top: Weights = {name: params[name].astype(dtype) for name in ("embed_vd", "head_dv") if name in params}
     return {**top, "final_norm_d": params["final_norm_d"], "layers": layers}
 
 
@@ -74,7 +74,9 @@ def _rest(layer: Weights, x_std: jax.Array, out_stkgh: jax.Array, config: ModelC
     return x_std + linear.einsum("stf,fd->std", y_stf, layer["down_fd"], dtype).astype(dtype)
 
 
-def prefill(weights: Weights, config: ModelConfig, tokens_st: jax.Array, length_s: jax.Array, cache_dtype: Any) -> Cache:
+def prefill(
+    weights: Weights, config: ModelConfig, tokens_st: jax.Array, length_s: jax.Array, cache_dtype: Any
+) -> Cache:
     """The keys and values of prompts padded on the right: a cache of t positions, meaningful below each length."""
     s, t = tokens_st.shape
     position_st = jnp.broadcast_to(jnp.arange(t), (s, t))

@@ -142,9 +142,7 @@ def evaluate(
         if k == 0:
             continue
         sampling = SamplingParams(temperature=temperature, max_new_tokens=max_new_tokens)
-        scored = sample_and_score(
-            engine, sandbox, problems, samples=k, sampling=sampling, purpose=purpose, style=style
-        )
+        scored = sample_and_score(engine, sandbox, problems, samples=k, sampling=sampling, purpose=purpose, style=style)
         by_problem: dict[str, list[bool]] = {}
         for one in scored:
             if not one.verdict.infra:

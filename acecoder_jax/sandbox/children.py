@@ -21,6 +21,7 @@ _BOOT = (
     "import sys, json; sys.path[:0] = [sys.argv[1]]; from jail import zygote; "
     "zygote.main(int(sys.argv[2]), json.loads(sys.argv[3]))"
 )
+MAX_READS = 4
 REAP_S = 5.0  # a killed child is reaped in microseconds: past this the zygote itself is broken
 
 
@@ -67,9 +68,14 @@ class Channel:
         return select.POLLIN | select.POLLOUT if self._unsent else select.POLLIN
 
     def read(self) -> list[tuple[int, bytes]]:
-        """All frames that are there now. Sets `ended` at the end of the stream. Raises wire.Malformed."""
+        """Frames that are there now. Sets `ended` at the end of the stream. Raises wire.Malformed.
+
+        It stops after a few reads, since a program may write faster than anyone can read.
+        """
         frames: list[tuple[int, bytes]] = []
-        while not self.ended:
+        for _ in range(MAX_READS):
+            if self.ended:
+                break
             try:
                 data, ancillary, _, _ = self.socket.recvmsg(1 << 18, _SPACE, socket.MSG_DONTWAIT)
             except BlockingIOError:

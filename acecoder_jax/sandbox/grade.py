@@ -165,6 +165,7 @@ class Grading:
         )
         calls = [(check.name, check.drain, check.arguments) for at in row for check in self.tests[at].checks]
         player = self._play(wire.frame(wire.CALLS, encode((last, calls))))
+        player.expected = len(calls) + 1  # and that the program has been loaded
         if last:
             settle(player, QUIET_S)
             player.read()
@@ -234,7 +235,6 @@ class Grading:
             status, message = "fail", "it passed inside the program's process, which earns nothing unless allow_inside"
         self._conclude(at, status, message)
         self._end_player()
-
 
     def _script(self, at: int) -> None:
         """Run the program once on one input, and compare what it printed."""

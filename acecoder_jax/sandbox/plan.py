@@ -55,6 +55,7 @@ def plan(tests: tuple[str, ...], entry_point: str | None, setup: str, preload: t
             plans.append(TestPlan("broken", source, message=tree[:400]))
             continue
         entry = entry_point or max(sorted(names), key=lambda name: often[name], default=None)
+        entry = entry or _shadowing(tree)
         plans.append(_plan_one(source, tree, entry, setup_tree, preload))
     return tuple(plans)
 
@@ -68,13 +69,13 @@ def _parse(source: str) -> ast.Module:
 def _plan_one(
     source: str, tree: ast.Module, entry: str | None, setup: ast.Module, preload: tuple[str, ...]
 ) -> TestPlan:
-    if entry is not None and not entry[:1].isupper():
+    if entry is not None and not _is_class(entry):
         try:
             return TestPlan("constant", source, checks=tuple(checks(tree.body, entry)))
         except (NotConstant, Refused, RecursionError, ValueError, TypeError, ArithmeticError):
             pass
     used = _loaded(tree) | _loaded(setup)
-    free = used - _BUILTINS - _bound(tree) - _bound(setup)
+    free = used - (_BUILTINS - {entry}) - _bound(tree) - _bound(setup)
     provided = {name for name in free if name in PROVIDED or name in MODULES or name in preload}
     if "numpy" in preload and "np" in free:
         provided |= {"numpy"}
@@ -82,7 +83,7 @@ def _plan_one(
     free -= provided
     if "datetime" in provided and _calls(tree, "datetime"):
         provided = provided - {"datetime"} | {"datetime.class"}
-    if free - {entry} or (entry is not None and entry in free and entry[:1].isupper()):
+    if free - {entry} or (entry is not None and _is_class(entry) and entry in free):
         return TestPlan("inside", source)
     return TestPlan("judge", source, stubs=tuple(sorted(free)), provided=tuple(sorted(provided)))
 
@@ -114,8 +115,22 @@ def _bound(tree: ast.AST) -> set[str]:
 
 
 def _called(tree: ast.Module, known: Iterable[str]) -> set[str]:
+    """The names that a test calls, or else hands on as in check(f), and that must be the program's."""
     names = {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
-    return names - set(known) - _bound(tree)
+    others = set(known) | _bound(tree)
+    return names - others or _loaded(tree) - others
+
+
+def _shadowing(tree: ast.Module) -> str | None:
+    """The built-in function that a test calls first, where it calls nothing else: the program's own of that name."""
+    asserts = (node.test for node in ast.walk(tree) if isinstance(node, ast.Assert))
+    calls = (node for test in asserts for node in ast.walk(test) if isinstance(node, ast.Call))
+    return next((call.func.id for call in calls if isinstance(call.func, ast.Name)), None)
+
+
+def _is_class(name: str) -> bool:
+    """Whether a name is written as those of classes are: it must be known before any program runs."""
+    return name[:1].isupper() and "_" not in name and not name.isupper()
 
 
 def _calls(tree: ast.Module, name: str) -> bool:

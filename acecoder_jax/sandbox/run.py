@@ -35,12 +35,15 @@ class Child:
         self.slot = slot
         self.channel = Channel()
         self.frames: deque[tuple[int, bytes]] = deque()
+        self.expected = 4  # frames that may wait here: more is a flood
         zygote.order(bytes([b"FJS"[slot], slot]), [self.channel.other.fileno(), *fds])
         self.channel.other.close()
 
     def read(self) -> None:
         """Take in what has arrived. Raises wire.Malformed."""
         self.frames.extend(frame for frame in self.channel.read() if frame[0] != wire.HELLO)
+        if len(self.frames) > self.expected:
+            raise wire.Malformed("more answers than questions")
 
 
 class Run:

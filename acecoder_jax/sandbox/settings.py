@@ -32,7 +32,9 @@ TIERS = {
     3: "Landlock, no namespaces",
     4: "rlimits and seccomp alone",
 }
-_BOOT_PROBE = "import sys, json; sys.path[:0] = [sys.argv[1]]; from jail import probe; probe.main(json.loads(sys.argv[2]))"
+_BOOT_PROBE = (
+    "import sys, json; sys.path[:0] = [sys.argv[1]]; from jail import probe; probe.main(json.loads(sys.argv[2]))"
+)
 
 
 class SandboxError(RuntimeError):

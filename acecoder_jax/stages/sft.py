@@ -101,8 +101,10 @@ def batch_at(count: int, batch: int, seed: int, step: int) -> np.ndarray:
     return np.array([orders[int(index) // count][int(index) % count] for index in wanted])
 
 
-def _policy(config: ConfigDict, pairs: Sequence[tuple[Problem, str]], mesh: jax.sharding.Mesh) -> tuple[Any, Model, Any]:
-    """The tokenizer, the model and a function that makes its parameters: loaded from config.model, else from scratch."""
+def _policy(
+    config: ConfigDict, pairs: Sequence[tuple[Problem, str]], mesh: jax.sharding.Mesh
+) -> tuple[Any, Model, Any]:
+    """The tokenizer, the model, and a function that loads or makes its parameters."""
     dtype = jnp.dtype(config.dtype)
     if config.model:
         words = tokenizer.load(config.model)

@@ -29,7 +29,7 @@ from acecoder_jax.sampling.rollout import Scored
 from acecoder_jax.sandbox import Limits, Sandbox
 from acecoder_jax.stages import sft
 from acecoder_jax.training.checkpoint import Checkpoints
-from acecoder_jax.training.packing import TokenSequence, minibatches, response_mask
+from acecoder_jax.training.packing import TokenSequence, minibatches
 from acecoder_jax.training.state import TrainState
 from acecoder_jax.training.trainer import Trainer, make_trainer
 from acecoder_jax.types import Problem
@@ -86,7 +86,9 @@ def run(config: ConfigDict, workdir: Path) -> None:
         show_samples(workdir, total - 1, config.table_rows)
         measure(config, workdir, "after", engine, state.params, sandbox, heldout)
     if not (workdir / "model").exists():
-        huggingface.export(state.params, model.config, workdir / "model", dtype=jnp.dtype(config.export_dtype), tokenizer=words)
+        huggingface.export(
+            state.params, model.config, workdir / "model", dtype=jnp.dtype(config.export_dtype), tokenizer=words
+        )
     print(f"wrote {workdir / 'model'} and {workdir / 'results.json'}")
 
 
@@ -154,7 +156,8 @@ def logps(
 
     def of(params: Params) -> list[np.ndarray]:
         return [
-            logp_n[len(c.prompt_tokens) - 1 :] for c, logp_n in zip(completions, trainer.logps(params, plain), strict=True)
+            logp_n[len(c.prompt_tokens) - 1 :]
+            for c, logp_n in zip(completions, trainer.logps(params, plain), strict=True)
         ]
 
     return of(params), None if ref_params is None else of(ref_params)
@@ -212,10 +215,7 @@ def show_samples(workdir: Path, rollout: int, rows: int) -> None:
     metrics.table(
         f"samples of rollout {rollout + 1}",
         ["problem", "reply", "verdict", "tests"],
-        [
-            [one.completion.problem_id, one.completion.text, verdict_word(one), tests_word(one)]
-            for one in firsts
-        ],
+        [[one.completion.problem_id, one.completion.text, verdict_word(one), tests_word(one)] for one in firsts],
     )
 
 

@@ -47,7 +47,9 @@ def token_logps(
     return tuple(x.swapaxes(0, 1).reshape(b, -1)[:, :t] for x in (logp, entropy))  # type: ignore[return-value]
 
 
-def cross_entropy(logp_bt: jax.Array, entropy_bt: jax.Array, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, Metrics]:
+def cross_entropy(
+    logp_bt: jax.Array, entropy_bt: jax.Array, batch: Mapping[str, jax.Array]
+) -> tuple[jax.Array, Metrics]:
     """The supervised loss: minus the weighted sum of the targets' log-probs."""
     weight_bt = batch["loss_weight_bt"]
     loss = -jnp.sum(weight_bt * logp_bt)

@@ -37,7 +37,7 @@ def response_mask(prompt_tokens: int, policy_mask: Sequence[int]) -> np.ndarray:
     return np.concatenate([np.zeros(prompt_tokens - 1), policy_mask]).astype(np.float32)
 
 
-def align(prompt_tokens: int, response_n: Sequence[float]) -> np.ndarray:
+def align(prompt_tokens: int, response_n: Sequence[float] | np.ndarray) -> np.ndarray:
     """Numbers of response tokens as an array over all targets, zero over the prompt: [n] of float32."""
     return np.concatenate([np.zeros(prompt_tokens - 1), response_n]).astype(np.float32)
 
@@ -53,10 +53,7 @@ class Packed:
 
     def unpack(self, array_mbt: np.ndarray) -> list[np.ndarray]:
         """Each sequence's part of a per-token array, in the order in which the sequences came."""
-        return [
-            array_mbt[m, b, start : start + n]
-            for (m, b, start), n in zip(self.places, self.lengths, strict=True)
-        ]
+        return [array_mbt[m, b, start : start + n] for (m, b, start), n in zip(self.places, self.lengths, strict=True)]
 
 
 def first_fit_decreasing(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:

@@ -19,7 +19,7 @@ class TrainState:
 
     params: Params
     opt_state: Any
-    update: jax.Array
+    update: Any
 
 
 def create(params: Params, optimizer: optax.GradientTransformation, shardings: Any = None) -> TrainState:
@@ -39,10 +39,10 @@ def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:
     """A sharding for every leaf: the moments lie as their parameters do, scalars everywhere."""
     whole = NamedSharding(mesh, PartitionSpec())
     params = param_shardings(state.params, mesh)
-    structure = jax.tree.structure(state.params)
+    structure: Any = jax.tree.structure(state.params)
 
     def is_params(node: Any) -> bool:
-        return jax.tree.structure(node) == structure
+        return structure == jax.tree.structure(node)
 
     opt_state = jax.tree.map(lambda n: params if is_params(n) else whole, state.opt_state, is_leaf=is_params)
     return TrainState(params, opt_state, whole)

@@ -21,7 +21,6 @@ from acecoder_jax.models.decoder import Model
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 RECORDED = sorted(GOLDEN.glob("qwen2_*.npz"))
 TOLERANCE = 1e-4
-TIME = 256  # of the real prompts' rows: the longest with its continuation has 229 tokens
 
 
 def make_golden() -> types.ModuleType:
@@ -162,15 +161,20 @@ def test_greedy_continuations_of_humaneval():
     config, params = huggingface.load_params(directory)
     model = jax.jit(Model(config, dtype=jnp.float32).logits)
     assert len(questions) == 20
-    for question in questions:
-        prompt = prompts.render_chat(tok, prompts.chat(question), True)
-        tokens = theirs.generate(torch.tensor([prompt]), max_new_tokens=64, do_sample=False)[0]
+    rendered = [prompts.render_chat(tok, prompts.chat(question), True) for question in questions]
+    padded = tok.pad({"input_ids": rendered}, padding_side="left", return_tensors="pt")
+    time = max(map(len, rendered)) + 64  # one shape, so that the model is compiled once
+    generated = theirs.generate(**padded, max_new_tokens=64, do_sample=False, repetition_penalty=1.0)
+    for prompt, row_t in zip(rendered, generated, strict=True):
+        answer = row_t[padded["input_ids"].shape[1] :].tolist()
+        if tok.eos_token_id in answer:
+            answer = answer[: answer.index(tok.eos_token_id) + 1]
+        tokens = prompt + answer
         with torch.no_grad():
-            reference_tv = theirs(tokens[None]).logits[0].numpy()
-        row = np.zeros((1, TIME), np.int32)
-        row[0, : len(tokens)] = tokens
-        segment_bt = (np.arange(TIME) < len(tokens))[None].astype(np.int32)
-        logits_tv = np.asarray(model(params, row, segment_bt, np.arange(TIME)[None]))[0, : len(tokens)]
-        np.testing.assert_allclose(logits_tv, reference_tv, atol=TOLERANCE)
-        start = len(prompt) - 1
-        assert logits_tv[start:-1].argmax(-1).tolist() == tokens[len(prompt) :].tolist()
+            reference_tv = theirs(torch.tensor([tokens])).logits[0].numpy()
+        row_bt = np.zeros((1, time), np.int32)
+        row_bt[0, : len(tokens)] = tokens
+        segment_bt = (np.arange(time) < len(tokens))[None].astype(np.int32)
+        logits_tv = np.asarray(model(params, row_bt, segment_bt, np.arange(time)[None]))[0, : len(tokens)]
+        np.testing.assert_allclose(logits_tv, reference_tv, rtol=0, atol=TOLERANCE)
+        assert logits_tv[len(prompt) - 1 : -1].argmax(-1).tolist() == answer

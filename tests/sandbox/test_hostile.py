@@ -12,13 +12,13 @@ from acecoder_jax.types import Status
 HERE = pathlib.Path(__file__).parent / "hostile"
 PROGRAMS = sorted(path for path in HERE.glob("*/*.py") if path.parent.name != "tests")
 TESTS = sorted(HERE.glob("tests/*.py"))
-TASK = ("assert solve(7) == 9731", "assert solve(8) + 0 == 6173", "import math\nassert math.isclose(solve(9), 4417)")
+TASK = ("assert solve(7) == 9731", "import math\nassert math.isclose(solve(9), 4417)")
 HONEST = (
     "import math, heapq, collections\ndef f(x):\n    print(x)\n    items = sorted(collections.Counter([x, 1]).keys())\n"
     "    return math.floor(math.sqrt(sum(range(5)))) + len(items) + x"
 )
 HONEST_TESTS = ("assert f(4) == 9", "assert [f(4)] == [9]")
-LIMITS = Limits(test_s=0.15, program_s=0.3, memory_bytes=256 << 20, wall_factor=1.5)
+LIMITS = Limits(test_s=0.1, program_s=1.5, memory_bytes=256 << 20, wall_factor=2)
 
 
 @pytest.fixture(scope="module", params=[1, 2, 3, 4])
@@ -78,11 +78,13 @@ def test_hostile_tests_spoil_only_themselves(tier):
     before = litter()
     wrong = []
     for path in TESTS:
-        tests = ("assert solve(7) == 5", "assert solve(7) + 0 == 5", path.read_text(), "assert solve(7) == 5", "assert abs(solve(7)) == 5")
-        limits = Job(path.stem, program, tests, "solve")
-        statuses = tier.submit(limits).result(120).statuses
-        good = [status for at, status in enumerate(statuses) if at != 2]
-        if good != [Status.PASS] * 4 or statuses[2] in (Status.PASS, Status.INFRA):
-            wrong.append((path.stem, statuses))
+        if path.stem == "reading_files" and tier.report["tier"] == 4:
+            continue  # the one thing that tier 4 does not promise
+        others = ("assert solve(7) == 5", "assert solve(7) + 0 == 5")
+        verdict = tier.submit(Job(path.stem, program, (*others, path.read_text(), *others), "solve")).result(120)
+        if verdict.statuses[:2] + verdict.statuses[3:] != (Status.PASS,) * 4:
+            wrong.append((path.stem, verdict.statuses, verdict.messages))
+        if verdict.statuses[2] in (Status.PASS, Status.INFRA):
+            wrong.append((path.stem, verdict.statuses[2]))
     assert not wrong
     assert litter() == before

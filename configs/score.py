@@ -1,0 +1,43 @@
+"""Judge programs against tests in the sandbox.
+
+    python -m acecoder_jax.main --config=configs/score.py --config.input=IN.jsonl --config.output=OUT.jsonl
+
+In, a row an id: {"id", "program", "tests": [...]}, optionally "entry_point", "setup" and "profile". Out, a row an id as it
+finishes: {"id", "statuses", "messages", "pass_rate", "mode", "time_s"}. CPU only; about a millisecond a light program and
+core. The same command goes on where it was stopped. `acecoder_0.2s` and `acecoder_0.8s` have AceCoder's time limits.
+"""
+
+from ml_collections import ConfigDict
+
+from acecoder_jax import presets
+
+PRESETS = {
+    "default": {},
+    "acecoder_0.2s": {"limits.test_s": 0.2, "limits.program_s": 0.2},
+    "acecoder_0.8s": {"limits.test_s": 0.8, "limits.program_s": 0.8},
+}
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    preset, overrides = presets.parse(argument, PRESETS, default="default")
+    config = ConfigDict(
+        {
+            "stage": "score",
+            "seed": 0,
+            "input": "",
+            "output": "",
+            "skip_malformed": False,  # false: a malformed row is an error, before anything runs
+            # CPU seconds of a test and of a program with all its tests; address space of a program.
+            "limits": {"test_s": 1.0, "program_s": 8.0, "memory_bytes": 1 << 30},
+            "sandbox": {
+                "workers": 0,  # 0: one a core
+                "min_isolation": 4,  # the weakest tier that will do: docs/sandbox.md
+                "allow_inside": False,  # let tests pass that can only run beside the program
+                "stop": "never",  # or "failure", "timeout": at the first
+                "preload": (),  # packages beside the standard library that programs may import
+            },
+        }
+    )
+    presets.apply(config, PRESETS[preset])
+    presets.apply(config, overrides)
+    return config.lock()

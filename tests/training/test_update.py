@@ -1,0 +1,214 @@
+"""One loss and one update whatever the packing, the micro-batches and the mesh; log-probs back in their order."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from acecoder_jax import parallel
+from acecoder_jax.algorithms import reinforce_pp
+from acecoder_jax.models.config import ModelConfig
+from acecoder_jax.models.decoder import Model
+from acecoder_jax.training import state as train_state
+from acecoder_jax.training.optimizer import make_optimizer
+from acecoder_jax.training.packing import Packed, TokenSequence, pack
+from acecoder_jax.training.update import make_logps, make_update
+
+CONFIG = ModelConfig(
+    vocab_size=72, hidden_size=32, intermediate_size=48, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=8
+)
+MODEL = Model(CONFIG, jnp.float32, "none")
+LEARNING_RATE, LONGEST = 1e-3, 14
+MESHES = {"fsdp4_tensor2": (1, 4, 2), "data2_fsdp2_tensor2": (2, 2, 2)}
+
+
+def keeps_gradient() -> optax.GradientTransformation:
+    """The optimiser, with the gradient that it saw in its state."""
+    adam, _ = make_optimizer(learning_rate=LEARNING_RATE, updates=10, warmup_ratio=0.0)
+
+    def update(grads: Any, state: Any, params: Any = None) -> Any:
+        step, adam_state = adam.update(grads, state["adam"], params)
+        return step, {"adam": adam_state, "gradient": grads}
+
+    zeros = lambda params: jax.tree.map(jnp.zeros_like, params)  # noqa: E731
+    return optax.GradientTransformation(lambda p: {"adam": adam.init(p), "gradient": zeros(p)}, update)
+
+
+OPTIMIZER = keeps_gradient()
+LOSS = reinforce_pp.make().loss
+
+
+@pytest.fixture(scope="module")
+def params():
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: rng.normal(0, 0.2, leaf.shape).astype(np.float32), MODEL.abstract_params)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """Twelve sequences of 1 to 14 targets."""
+    rng = np.random.default_rng(1)
+    lengths = [3, 14, 1, 7, 12, 5, 9, 4, 13, 2, 8, 6]
+    return [TokenSequence(rng.integers(0, 72, n + 1).astype(np.int32), {}) for n in lengths]
+
+
+@pytest.fixture(scope="module")
+def by_hand(plain):
+    """(params, old_n, advantage_n, weight_n) -> ((loss, log-probs), gradient), each sequence in a row of its own, by the
+    whole log-softmax; n runs over the targets of all sequences."""
+    tokens_bt = np.stack([np.pad(s.tokens, (0, LONGEST + 1 - len(s.tokens))) for s in plain])
+    position_bt = np.tile(np.arange(LONGEST), (len(plain), 1))
+    used_bt = position_bt < np.array([len(s) for s in plain])[:, None]
+
+    def loss(params, old_n, advantage_n, weight_n):
+        logits_btv = MODEL.logits(params, tokens_bt[:, :-1], used_bt.astype(np.int32), position_bt)
+        logp_bt = jnp.take_along_axis(jax.nn.log_softmax(logits_btv), tokens_bt[:, 1:, None], -1)[..., 0]
+        logp_n = logp_bt[used_bt]
+        ratio_n = jnp.exp(logp_n - old_n)
+        surrogate_n = jnp.minimum(ratio_n * advantage_n, jnp.clip(ratio_n, 0.8, 1.2) * advantage_n)
+        return -jnp.sum(weight_n * surrogate_n), logp_n
+
+    return jax.jit(jax.value_and_grad(loss, has_aux=True))
+
+
+@pytest.fixture(scope="module")
+def whole_logps(params, plain, by_hand):
+    """Log-probs of the targets: [n] for each sequence."""
+    count = sum(map(len, plain))
+    (_, logp_n), _ = by_hand(params, *np.zeros((3, count), np.float32))
+    return np.split(np.asarray(logp_n), np.cumsum([len(s) for s in plain])[:-1])
+
+
+@pytest.fixture(scope="module")
+def sequences(plain, whole_logps):
+    """The same with advantages and old log-probs that put ratios on both sides of the clip, and weights that sum to 1."""
+    rng = np.random.default_rng(2)
+    masks = [np.ones(len(s)) * (np.arange(len(s)) >= len(s) // 3) for s in plain]
+    total = sum(mask_n.sum() for mask_n in masks)
+    return [
+        dataclasses.replace(
+            s,
+            per_token={
+                "old_logp": np.asarray(logp_n) + rng.normal(0, 0.3, len(s)),
+                "advantage": rng.normal(size=len(s)),
+                "loss_weight": mask_n / total,
+            },
+        )
+        for s, logp_n, mask_n in zip(plain, whole_logps, masks, strict=True)
+    ]
+
+
+def run(params: Any, packed: Packed, update: Any = None, shardings: Any = None) -> tuple[Any, Any]:
+    """One update of a fresh state."""
+    placed = jax.device_put(jax.tree.map(np.copy, params), None if shardings is None else shardings.params)
+    return update(train_state.create(placed, OPTIMIZER, shardings), packed)
+
+
+@pytest.fixture(scope="module")
+def update():
+    return make_update(MODEL, LOSS, OPTIMIZER, logit_chunk=6)
+
+
+@pytest.fixture(scope="module")
+def packed(sequences):
+    return pack(sequences, rows=4, row_tokens=16)
+
+
+@pytest.fixture(scope="module")
+def reference(params, update, packed):
+    """State and metrics of the packed update on one device."""
+    return jax.device_get(run(params, packed, update))
+
+
+def assert_same_update(one: Any, other: Any) -> None:
+    """Metrics and gradients agree to 1e-5, the step to a hundredth of the learning rate."""
+    (state, metrics), (other_state, other_metrics) = jax.device_get((one, other))
+    for name, value in metrics.items():
+        assert value == pytest.approx(other_metrics[name], rel=1e-5), name
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max()),
+        state.opt_state["gradient"], other_state.opt_state["gradient"],
+    )  # fmt: skip
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=LEARNING_RATE / 100),
+        state.params, other_state.params,
+    )  # fmt: skip
+
+
+def test_loss_and_gradient_are_those_of_sequences_alone(params, sequences, by_hand, reference):
+    names = ("old_logp", "advantage", "loss_weight")
+    flat = (np.concatenate([s.per_token[name] for s in sequences]).astype(np.float32) for name in names)
+    (loss, _), gradient = jax.device_get(by_hand(params, *flat))
+    state, metrics = reference
+    assert metrics["loss"] == pytest.approx(loss, rel=1e-5)
+    assert 0.1 < metrics["clip_fraction"] < 0.9
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max()),
+        state.opt_state["gradient"], gradient,
+    )  # fmt: skip
+    norm = np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(gradient)))
+    assert metrics["grad_norm"] == pytest.approx(norm, rel=1e-5)
+
+
+def test_the_update_moves_against_the_gradient_and_counts(params, reference):
+    state, _ = reference
+    assert state.update == 1
+    step = jax.tree.map(np.subtract, state.params, params)
+    for moved, gradient in zip(jax.tree.leaves(step), jax.tree.leaves(state.opt_state["gradient"]), strict=True):
+        clear = np.abs(gradient) > 1e-3 * np.abs(gradient).max()
+        np.testing.assert_allclose(moved[clear], -LEARNING_RATE * np.sign(gradient[clear]), rtol=2e-2)
+
+
+def test_one_sequence_a_row(params, sequences, update, packed, reference):
+    """The same shape with nothing packed together: more micro-batches are in use."""
+    alone = [pack([s], rows=4, row_tokens=16) for s in sequences]
+    arrays = {name: np.zeros_like(array) for name, array in packed.arrays.items()}
+    for i, one in enumerate(alone):
+        for name, array in one.arrays.items():
+            arrays[name][i // 4, i % 4] = array[0, 0]
+    assert packed.micro_batches < 3
+    assert_same_update(run(params, Packed(arrays, 3, (), ()), update), reference)
+
+
+def test_other_micro_batches(params, sequences, reference):
+    other = make_update(MODEL, LOSS, OPTIMIZER, logit_chunk=64)
+    assert_same_update(run(params, pack(sequences, rows=2, row_tokens=24), other), reference)
+
+
+def test_micro_batches_out_of_use_are_not_looked_at(params, update, packed, reference):
+    spoilt = {name: array.copy() for name, array in packed.arrays.items()}
+    for array in spoilt.values():
+        array[packed.micro_batches :] = 1
+    again = jax.device_get(run(params, dataclasses.replace(packed, arrays=spoilt), update))
+    jax.tree.map(np.testing.assert_array_equal, again, reference)
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_eight_devices_give_the_same_update(params, packed, reference, mesh):
+    mesh = parallel.make_mesh(*MESHES[mesh])
+    shardings = train_state.state_shardings(train_state.abstract(MODEL.abstract_params, OPTIMIZER), mesh)
+    with jax.set_mesh(mesh):
+        update = make_update(MODEL, LOSS, OPTIMIZER, logit_chunk=6, mesh=mesh)
+        state, metrics = run(params, packed, update, shardings)
+    assert_same_update((state, metrics), reference)
+    for leaf, where in zip(jax.tree.leaves(state), jax.tree.leaves(shardings), strict=True):
+        assert leaf.sharding.is_equivalent_to(where, leaf.ndim)  # the next update finds all where it belongs
+
+
+def test_the_old_state_is_given_up(params, update, packed):
+    state = train_state.create(jax.device_put(jax.tree.map(np.copy, params)), OPTIMIZER)
+    update(state, packed)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
+
+
+def test_logps(params, plain, whole_logps):
+    logps = make_logps(MODEL, rows=4, row_tokens=16, logit_chunk=5)
+    for one, other in zip(logps(params, plain), whole_logps, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    backwards = logps(params, plain[::-1])
+    for one, other in zip(backwards, whole_logps[::-1], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
