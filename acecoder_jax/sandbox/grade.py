@@ -48,8 +48,8 @@ class Grading:
         if len(self.job.program) > MAX_BYTES // 4:
             self._rest("error", f"a program of {len(self.job.program)} characters")
         try:
-            while (at := self._next()) is not None:
-                self._step(at)
+            while (one := self._next()) is not None:
+                self._step(one)
         finally:
             self.processes.close()
         found = [one or ("infra", "not judged") for one in self.found]

@@ -32,7 +32,7 @@ class Limits:
     test_s, program_s: CPU seconds of one test, and of the program with all its tests.
     wall_factor: wall time may be this many times as long, since a busy machine shares its cores.
     memory_bytes: address space of one process beyond what the warmed interpreter has.
-    file_bytes: the largest file, where there is one to write to. output_bytes: captured standard output (stdin profile).
+    file_bytes: the largest file, where there is one to write to. output_bytes: standard output (stdin profile).
     """
 
     test_s: float = 1.0

@@ -81,13 +81,14 @@ class Sandbox:
     """Runs untrusted programs against tests.
 
     with Sandbox(workers=2) as sandbox:
-        future = sandbox.submit(job)              # a concurrent.futures.Future[Verdict]: asyncio.wrap_future(future) awaits it
+        future = sandbox.submit(job)              # a concurrent.futures.Future; asyncio.wrap_future(future) awaits it
         for verdict in sandbox.score(jobs): ...   # as they finish
 
-    Thread-safe. workers: processes that grade at the same time; None: one a core. min_isolation: the weakest tier (4) to the
-    strongest (1) that will do; isolation: exactly this tier instead of the best. allow_inside: let tests pass that can only
-    run beside the program (Verdict.mode "inside"), and so can be fooled. stop: "never", "failure" (at the first test that is
-    not passed) or "timeout" (after the first). preload: packages beside the standard library that programs may import.
+    Thread-safe. workers: processes that grade at the same time; None or 0: one a core. min_isolation: the weakest tier (4)
+    to the strongest (1) that will do; isolation: exactly this tier instead of the best. allow_inside: let tests pass that
+    can only run beside the program (Verdict.mode "inside"), and so can be fooled. stop: "never", "failure" (at the first
+    test that is not passed) or "timeout" (after the first). preload: packages beside the standard library that programs
+    may import. quiet: do not print the isolation at start.
     """
 
     def __init__(

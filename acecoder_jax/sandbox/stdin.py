@@ -1,4 +1,4 @@
-"""The stdin profile: a program is a script that reads its input and prints its answer. The answer is compared out here."""
+"""The stdin profile: a program is a script that reads its input and prints its answer, which is compared out here."""
 
 import decimal
 import json

@@ -1,6 +1,6 @@
 """A supervisor process: takes jobs from the trainer's process, grades them one after the other, sends verdicts back.
 
-It is trusted and runs outside the jail; it holds the tests, so it makes itself unreadable to others. Lines of JSON both ways:
+It is trusted and runs outside the jail; it holds the tests, so it makes itself unreadable to others. Lines of JSON:
 
     {"n": 7, "job": [...]} -> {"n": 7, "verdict": {...}} | {"n": 7, "back": true} | {"n": 7, "broken": "what broke"}
 

@@ -21,6 +21,10 @@ from acecoder_jax.models.decoder import Model
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 RECORDED = sorted(GOLDEN.glob("qwen2_*.npz"))
 TOLERANCE = 1e-4
+# For the real model, whose logits reach 39. At its worst position (4, the same in every prompt) the float32 of
+# `transformers` is 1.0e-4 from its own float64 and ours 0.8e-4 to 1.0e-4, by the length of the row; where the two
+# errors point apart they add up to 1.8e-4. Elsewhere the difference is 0.5e-4 at most.
+REAL_TOLERANCE = 5e-4
 
 
 def make_golden() -> types.ModuleType:
@@ -176,5 +180,5 @@ def test_greedy_continuations_of_humaneval():
         row_bt[0, : len(tokens)] = tokens
         segment_bt = (np.arange(time) < len(tokens))[None].astype(np.int32)
         logits_tv = np.asarray(model(params, row_bt, segment_bt, np.arange(time)[None]))[0, : len(tokens)]
-        np.testing.assert_allclose(logits_tv, reference_tv, rtol=0, atol=TOLERANCE)
+        np.testing.assert_allclose(logits_tv, reference_tv, rtol=0, atol=REAL_TOLERANCE)
         assert logits_tv[len(prompt) - 1 : -1].argmax(-1).tolist() == answer

@@ -42,7 +42,11 @@ def descendants(pid):
 
 
 def litter():
-    return [str(p) for place in ("/tmp", "/var/tmp", "/dev/shm", ".", "/") for p in pathlib.Path(place).glob("*acecoder_hostile*")]
+    return [
+        str(p)
+        for place in ("/tmp", "/var/tmp", "/dev/shm", ".", "/")
+        for p in pathlib.Path(place).glob("*acecoder_hostile*")
+    ]
 
 
 def test_there_are_enough():

@@ -1,7 +1,7 @@
 """Plain data as bytes: the only thing that crosses between a program and whoever judges it.
 
-A value is a tag byte, then its content; containers hold a count and their items. Decoding builds exact built-in types and
-nothing else, so no code of the sender runs. Sizes, depths and counts are capped on both sides.
+A value is a tag byte, then its content; containers hold a count and their items. Decoding builds exact built-in types
+and nothing else, so no code of the sender runs. Sizes, depths and counts are capped on both sides.
 
     encode([1, (True,)]) == b"l\\x01\\0\\0\\0" b"j\\x01" b"t\\x01\\0\\0\\0" b"T"
 
@@ -175,7 +175,7 @@ def _put_dict(value: dict, out: bytearray, depth: int, hooks: Hooks) -> None:
 
 
 def _put_ordered(value: dict, out: bytearray, depth: int, hooks: Hooks) -> None:
-    pairs = [part for pair in collections.OrderedDict.items(value) for part in pair]  # type: ignore[arg-type]
+    pairs = [part for pair in collections.OrderedDict.items(value) for part in pair]  # type: ignore
     _put_items(b"o", pairs, len(pairs) // 2, out, depth, hooks)
 
 
@@ -316,4 +316,5 @@ _PUT: dict[type, _Put] = {
     datetime.time: _put_time,
     datetime.timedelta: _put_timedelta,
     datetime.timezone: _put_timezone,
-} | dict.fromkeys(_VIEWS, _put_view)
+}
+_PUT.update(dict.fromkeys(_VIEWS, _put_view))

@@ -11,8 +11,21 @@ from collections.abc import Callable
 from typing import Any
 
 from . import codec
-from .codec import DATE, DELTA, F64, I64, MAX_BYTES, MAX_COLLISIONS, MAX_DEPTH, MAX_RATIO_BYTES, PLAIN, TIME, U32
-from .codec import Hooks, Refused
+from .codec import (
+    DATE,
+    DELTA,
+    F64,
+    I64,
+    MAX_BYTES,
+    MAX_COLLISIONS,
+    MAX_DEPTH,
+    MAX_RATIO_BYTES,
+    PLAIN,
+    TIME,
+    U32,
+    Hooks,
+    Refused,
+)
 
 _Get = Callable[[bytes, int, int, Hooks], tuple[Any, int]]
 _DTYPE = re.compile(r"[<>|=][biufcSUmM][0-9]{1,4}(\[[0-9]{0,4}[a-zA-Z]{1,2}\])?")
@@ -220,14 +233,14 @@ def _zone(data: bytes, at: int, depth: int, hooks: Hooks) -> tuple[datetime.time
 def _get_time(data: bytes, at: int, depth: int, hooks: Hooks) -> tuple[datetime.time, int]:
     *fields, fold = TIME.unpack_from(data, at)
     zone, at = _zone(data, at + TIME.size, depth, hooks)
-    return datetime.time(*fields, tzinfo=zone, fold=fold), at
+    return datetime.time(*fields, zone, fold=fold), at
 
 
 def _get_datetime(data: bytes, at: int, depth: int, hooks: Hooks) -> tuple[datetime.datetime, int]:
     day = DATE.unpack_from(data, at)
     *fields, fold = TIME.unpack_from(data, at + DATE.size)
     zone, at = _zone(data, at + DATE.size + TIME.size, depth, hooks)
-    return datetime.datetime(*day, *fields, tzinfo=zone, fold=fold), at
+    return datetime.datetime(*day, *fields, zone, fold=fold), at
 
 
 def _get_timedelta(data: bytes, at: int, depth: int, hooks: Hooks) -> tuple[datetime.timedelta, int]:

@@ -1,5 +1,5 @@
-"""The process that runs one test against a stub of the entry point. It is jailed like a player, since tests are written by
-models too, and owns nothing but its own verdict.
+"""The process that runs one test against a stub of the entry point. It is jailed like a player, since models write tests
+too, and owns nothing but its own verdict.
 """
 
 import collections
@@ -29,10 +29,10 @@ PROVIDED: dict[str, Any] = {  # names that tests use without importing them, sin
     "timedelta": datetime.timedelta,
     "timezone": datetime.timezone,
 }
-MODULES = (
-    "bisect cmath collections copy datetime decimal fractions functools heapq itertools json math operator random re"
-    " statistics string time"
-).split()
+MODULES = [
+    "bisect", "cmath", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "itertools", "json",
+    "math", "operator", "random", "re", "statistics", "string", "time",
+]  # fmt: skip
 
 
 def main(fd: int, link_fd: int) -> None:
@@ -65,7 +65,7 @@ def _stub(peer: Peer, name: str) -> Any:
 
 def provide(names: Iterable[str]) -> dict[str, Any]:
     """The well-known names that a test uses and does not import."""
-    found = {}
+    found: dict[str, Any] = {}
     for name in names:
         if name == "datetime.class":
             found["datetime"] = datetime.datetime

@@ -1,7 +1,8 @@
 """The link between a judge and a player: calls one way, values the other, nothing but plain data in between.
 
-Both ends run the same class. While one waits for a reply it serves what the other asks meanwhile: a test may pass a function
-to the program, which calls it back. Iterators stay where they are and are drained in pieces when the test iterates them.
+Both ends run the same class. While one waits for a reply it serves what the other asks meanwhile: a test may pass a
+function to the program, which calls it back. Iterators stay where they are and are drained in pieces when the test
+iterates them.
 """
 
 import collections
@@ -28,7 +29,7 @@ class ProgramError(RuntimeError):
 
 
 def describe(error: BaseException) -> bytes:
-    """An exception as plain data: the names of its class and bases, its message, and its arguments where they are plain."""
+    """An exception as plain data: the names of its class and bases, its message, and its arguments if they are plain."""
     names = tuple(str(kind.__name__) for kind in type(error).__mro__)[:16]
     try:
         message = str(error)[:MAX_MESSAGE]

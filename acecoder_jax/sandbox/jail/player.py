@@ -1,5 +1,5 @@
-"""The process that runs the program. It is given arguments and gives values back; no test and no verdict ever enters it,
-except for tests that run inside by their own source ("inside" mode), each in a player of its own.
+"""The process that runs the program. It is given arguments and gives values back; no test and no verdict ever enters
+it, except for tests that run inside by their own source ("inside" mode), each in a player of its own.
 """
 
 import os
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import wire
-from .codec import Hooks, Refused, U32, encode
+from .codec import U32, Hooks, Refused, encode
 from .decode import decode
 from .judge import run_test
 from .peer import MAX_ITEMS, Peer, describe, perform

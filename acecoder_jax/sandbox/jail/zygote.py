@@ -36,10 +36,10 @@ def main(control_fd: int, config: dict[str, Any]) -> None:
         os.execv(sys.executable, [*sys.orig_argv[:-1], json.dumps(config | {"separated": True})])
     null = os.open("/dev/null", os.O_RDWR)
     sys.path[:] = config["path"]
-    for name in config["preload"]:
-        __import__(name)
+    _warm(config["preload"])
     _rehearse()
     report = confine.enter(config)
+    gc.set_threshold(10_000, 10, 10)  # a collection in a child touches what it would else share
     gc.collect()
     gc.freeze()
     os.write(control_fd, json.dumps(report).encode())
@@ -48,6 +48,19 @@ def main(control_fd: int, config: dict[str, Any]) -> None:
     os.close(null)
     _serve(control_fd, Forker(config, report))
     os._exit(0)
+
+
+def _warm(names: list[str]) -> None:
+    """Import the modules that programs use. `random` must not seed itself anew in each child: the same program shall
+    give the same result in every run, and it costs page faults.
+    """
+    register = os.register_at_fork
+    os.register_at_fork = lambda **hooks: None  # type: ignore[assignment]
+    try:
+        for name in names:
+            __import__(name)
+    finally:
+        os.register_at_fork = register
 
 
 def _rehearse() -> None:
@@ -84,7 +97,8 @@ class Forker:
                 resource.setrlimit(kind, (limit, limit))
             if self.filter is not None:
                 kernel.install(self.filter)
-            {ord("F"): player.main, ord("J"): judge.main, ord("S"): player.script}[order](*fds)
+            roles: dict[int, Any] = {ord("F"): player.main, ord("J"): judge.main, ord("S"): player.script}
+            roles[order](*fds)
         finally:
             os._exit(70)
 
