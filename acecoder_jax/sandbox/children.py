@@ -105,7 +105,7 @@ class Channel:
             return 0.0
 
     def queued_s(self) -> float:
-        """Time that the child was ready to run while the machine ran something else; 0 where the kernel does not say."""
+        """Time that the child was ready to run while the machine ran others; 0 where the kernel does not say."""
         try:
             with open(f"/proc/{self.pid}/schedstat") as file:
                 return int(file.read().split()[1]) / 1e9

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +21,7 @@ from .job import Job, Limits
 from .settings import SandboxError, describe, jail_settings
 
 DEPTH = 16  # jobs that a worker holds: enough to hide this process's own delays
+BUSY, PAUSE_S = 8, 0.001
 ATTEMPTS = 3  # before a job whose worker breaks is given up as infra
 _JSON = json.JSONEncoder(check_circular=False).encode
 _BOOT = "import sys; sys.path.insert(0, sys.argv[3]); from acecoder_jax.sandbox.supervisor import main; main()"
@@ -84,11 +86,14 @@ class Sandbox:
         future = sandbox.submit(job)              # a concurrent.futures.Future; asyncio.wrap_future(future) awaits it
         for verdict in sandbox.score(jobs): ...   # as they finish
 
-    Thread-safe. workers: processes that grade at the same time; None or 0: one a core. min_isolation: the weakest tier (4)
-    to the strongest (1) that will do; isolation: exactly this tier instead of the best. allow_inside: let tests pass that
-    can only run beside the program (Verdict.mode "inside"), and so can be fooled. stop: "never", "failure" (at the first
-    test that is not passed) or "timeout" (after the first). preload: packages beside the standard library that programs
-    may import. quiet: do not print the isolation at start.
+    Thread-safe.
+
+    workers: processes that grade at the same time; None or 0: one a core.
+    min_isolation: the weakest tier (4) to the strongest (1) that will do. isolation: exactly this tier, not the best.
+    allow_inside: let tests pass that can only run beside the program (Verdict.mode "inside"), and so can be fooled.
+    stop: "never", "failure" (at the first test that is not passed) or "timeout" (after the first).
+    preload: packages beside the standard library that programs may import.
+    quiet: do not print the isolation at start.
     """
 
     def __init__(
@@ -226,6 +231,8 @@ class Sandbox:
                     elif events & selectors.EVENT_READ and not self._read(worker):
                         self._replace(worker, selector)
                 self._feed(selector)
+                if sum(len(worker.held) for worker in self._pool) >= BUSY * len(self._pool):
+                    time.sleep(PAUSE_S)  # they have plenty to do: take their verdicts in handfuls
         for worker in self._pool:
             worker.stop()
         with self._lock:

@@ -18,9 +18,11 @@ Loss = Callable[[jax.Array, jax.Array, Mapping[str, jax.Array]], tuple[jax.Array
 
 
 def token_logps(
-    model: Model, params: Params, batch: Mapping[str, Any], logit_chunk: int
+    model: Model, params: Params, batch: Mapping[str, Any], logit_chunk: int, with_entropy: bool = True
 ) -> tuple[jax.Array, jax.Array]:
     """Log-prob of each target and entropy of each prediction at temperature 1: two [b, t] of float32.
+
+    The entropy takes as long again as the log-prob; without it the second array is zero.
 
     The logits of logit_chunk time steps exist at once, forward and backward. No gradient flows through the entropy.
     """
@@ -36,6 +38,8 @@ def token_logps(
         logits_bcv = logits(params, hidden_bcd)
         norm_bc = jax.nn.logsumexp(logits_bcv, axis=-1)
         chosen_bc = jnp.take_along_axis(logits_bcv, target_bc[..., None], axis=-1)[..., 0]
+        if not with_entropy:
+            return chosen_bc - norm_bc, jnp.zeros_like(norm_bc)
         fixed_bcv = jax.lax.stop_gradient(logits_bcv)
         fixed_norm_bc = jax.lax.stop_gradient(norm_bc)
         mean_bc = jnp.sum(jnp.exp(fixed_bcv - fixed_norm_bc[..., None]) * fixed_bcv, axis=-1)

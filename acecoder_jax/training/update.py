@@ -36,7 +36,7 @@ def make_logps(
     @jax.jit
     def run(params: Params, arrays: dict[str, jax.Array], count: jax.Array) -> jax.Array:
         def body(m: jax.Array, out_mbt: jax.Array) -> jax.Array:
-            logp_bt, _ = token_logps(model, params, micro_batch(arrays, m), logit_chunk)
+            logp_bt, _ = token_logps(model, params, micro_batch(arrays, m), logit_chunk, with_entropy=False)
             return out_mbt.at[m].set(logp_bt)
 
         return jax.lax.fori_loop(0, count, body, jnp.zeros(arrays["tokens_mbt"].shape, jnp.float32))

@@ -9,7 +9,6 @@ import pytest
 
 from acecoder_jax.models.attention import NO_WINDOW, attention, mask
 
-
 masks = jax.jit(mask)
 
 

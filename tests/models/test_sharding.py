@@ -5,7 +5,7 @@ import logging
 import jax
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec as P  # noqa: N817
+from jax.sharding import PartitionSpec as P
 
 from acecoder_jax import parallel
 from acecoder_jax.models import sharding

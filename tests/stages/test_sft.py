@@ -47,7 +47,7 @@ def test_batches_cover_each_epoch_once_in_a_new_order() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("steps=1,model=/nowhere", "/nowhere is no directory"),
+        ("steps=1,model=/nowhere", "no tokenizer at /nowhere: there is no such directory"),
         ("steps=1,data=toi", "there is no data source 'toi'"),
         ("steps=1,remat=all", "unknown remat policy 'all'"),
         ("stepps=1", "did you mean 'steps'"),

@@ -233,14 +233,14 @@ def _zone(data: bytes, at: int, depth: int, hooks: Hooks) -> tuple[datetime.time
 def _get_time(data: bytes, at: int, depth: int, hooks: Hooks) -> tuple[datetime.time, int]:
     *fields, fold = TIME.unpack_from(data, at)
     zone, at = _zone(data, at + TIME.size, depth, hooks)
-    return datetime.time(*fields, zone, fold=fold), at
+    return datetime.time(*fields).replace(tzinfo=zone, fold=fold), at
 
 
 def _get_datetime(data: bytes, at: int, depth: int, hooks: Hooks) -> tuple[datetime.datetime, int]:
     day = DATE.unpack_from(data, at)
     *fields, fold = TIME.unpack_from(data, at + DATE.size)
     zone, at = _zone(data, at + DATE.size + TIME.size, depth, hooks)
-    return datetime.datetime(*day, *fields, zone, fold=fold), at
+    return datetime.datetime(*day, *fields).replace(tzinfo=zone, fold=fold), at
 
 
 def _get_timedelta(data: bytes, at: int, depth: int, hooks: Hooks) -> tuple[datetime.timedelta, int]:

@@ -1,5 +1,5 @@
-"""The process that runs one test against a stub of the entry point. It is jailed like a player, since models write tests
-too, and owns nothing but its own verdict.
+"""The process that runs one test against a stub of the entry point. It is jailed like a player, since models write
+tests too, and owns nothing but its own verdict.
 """
 
 import collections
@@ -30,8 +30,8 @@ PROVIDED: dict[str, Any] = {  # names that tests use without importing them, sin
     "timezone": datetime.timezone,
 }
 MODULES = [
-    "bisect", "cmath", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "itertools", "json",
-    "math", "operator", "random", "re", "statistics", "string", "time",
+    "bisect", "cmath", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "itertools",
+    "json", "math", "operator", "random", "re", "statistics", "string", "time",
 ]  # fmt: skip
 
 

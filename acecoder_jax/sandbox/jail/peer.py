@@ -29,7 +29,7 @@ class ProgramError(RuntimeError):
 
 
 def describe(error: BaseException) -> bytes:
-    """An exception as plain data: the names of its class and bases, its message, and its arguments if they are plain."""
+    """An exception as plain data: the names of its class and bases, its message, its arguments if they are plain."""
     names = tuple(str(kind.__name__) for kind in type(error).__mro__)[:16]
     try:
         message = str(error)[:MAX_MESSAGE]

@@ -38,6 +38,7 @@ def main(control_fd: int, config: dict[str, Any]) -> None:
     sys.path[:] = config["path"]
     _warm(config["preload"])
     _rehearse()
+    kernel.share_code_pages()
     report = confine.enter(config)
     gc.set_threshold(10_000, 10, 10)  # a collection in a child touches what it would else share
     gc.collect()
@@ -64,8 +65,8 @@ def _warm(names: list[str]) -> None:
 
 
 def _rehearse() -> None:
-    """Play a few programs here, before the jail closes: Python rewrites its bytecode in the first runs and fills its free
-    lists, and every page that a child writes to first is a page to copy.
+    """Play a few programs here, before the jail closes: Python rewrites its bytecode in the first runs and fills its
+    free lists, and every page that a child writes to first is a page to copy.
     """
     program = "from typing import List\nimport math\n\ndef f(a: List[int], b=1):\n    return [x + b for x in a]\n"
     calls = [("f", False, encode((([1, 2], 3), {}))), ("f", False, encode(((["x"],), {"b": "y"})))]

@@ -1,0 +1,57 @@
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from acecoder_jax.sandbox import Limits, Sandbox, SandboxError
+from acecoder_jax.sandbox.settings import jail_settings
+
+ROOT = str(pathlib.Path(__file__).resolve().parents[2])
+AS_USER = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from acecoder_jax.sandbox import Job, Sandbox
+os.setgroups([])
+os.setgid(1000)
+os.setuid(1000)
+with Sandbox(workers=1) as sandbox:
+    verdict = sandbox.submit(Job("a", "def f(x): return x", ("assert f(1) == 1", "assert f(1) + 0 == 1"))).result(60)
+print(sandbox.report["tier"], verdict.passed)
+"""
+
+
+def test_the_best_tier_is_chosen_and_told(capfd):
+    with Sandbox(workers=1) as sandbox:
+        tier = sandbox.report["tier"]
+    assert f"isolation tier {tier} of 4" in capfd.readouterr().err
+
+
+def test_a_tier_that_cannot_be_had_is_refused_with_what_is_missing(monkeypatch):
+    from acecoder_jax.sandbox import settings
+
+    answer = {"report": {"tier": 3}, "refused": {1: "needs root", 2: "unshare: Operation not permitted"}}
+    monkeypatch.setattr(settings, "_probe", lambda isolation, preload: answer)
+    with pytest.raises(SandboxError, match=r"tier 3 is the best.*min_isolation is 2.*needs root.*not permitted"):
+        jail_settings(Limits(), None, 2, ())
+
+
+def test_unknown_tiers_and_packages():
+    with pytest.raises(SandboxError, match="from 1 to 4"):
+        jail_settings(Limits(), None, 5, ())
+    with pytest.raises(SandboxError, match="not installed"):
+        jail_settings(Limits(), None, 4, ("no_such_package",))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_as_an_ordinary_user(tmp_path):
+    if not os.stat(os.path.dirname(os.__file__)).st_mode & 0o1 or not _reachable(sys.executable):
+        pytest.skip("this Python lies where other users cannot reach it")
+    done = subprocess.run([sys.executable, "-c", AS_USER, ROOT], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split()[1] == "True" and done.stdout.split()[0] in "234", done.stderr
+
+
+def _reachable(path):
+    real = pathlib.Path(path).resolve()
+    return all(os.stat(parent).st_mode & 0o1 for parent in [*real.parents, pathlib.Path(path).parent])
