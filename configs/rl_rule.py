@@ -62,7 +62,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sandbox.workers": 2,
     },
 }
-PRESETS["0.5b_base"] = PRESETS["0.5b"] | {"model": "Qwen/Qwen2.5-Coder-0.5B", "style": "r1"}
+PRESETS["0.5b_base"] = PRESETS["0.5b"] | {
+    "model": "Qwen/Qwen2.5-Coder-0.5B",
+    "style": "r1",
+    "max_new_tokens": 512,  # it thinks before it answers
+    "trainer": {"rows": 2, "row_tokens": 768, "logit_chunk": 384},
+}
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -92,7 +97,7 @@ def get_config(argument: str = "") -> ConfigDict:
             "algorithm": "reinforce_pp",
             "algorithm_args": {"kl_coef": 0.01, "clip_low": 0.2, "clip_high": 0.2, "reward_clip": 10.0},
             "reward": "rule",
-            "reward_args": {"kind": "binary", "score_truncated": True, "allow_inside": False},
+            "reward_args": {"kind": "binary", "score_truncated": True},
             "optimizer": {
                 "learning_rate": 5e-7,
                 "warmup_ratio": 0.03,
@@ -110,7 +115,8 @@ def get_config(argument: str = "") -> ConfigDict:
             "remat": "full",
             "mesh": {"data": 1, "fsdp": -1, "tensor": 1},
             "checkpoint": {"keep": 2, "every": 10},
-            "sandbox": {"workers": 8, "min_isolation": 4},
+            # allow_inside: let tests pass that can only run beside the program, and so can be fooled by it.
+            "sandbox": {"workers": 8, "min_isolation": 4, "allow_inside": False},
             "limits": {"test_s": 1.0, "program_s": 8.0},
             "table_rows": 6,
         }

@@ -10,13 +10,11 @@ from acecoder_jax.types import Completion, Verdict
 KINDS = ("binary", "pass_rate", "pass_rate_bonus")
 
 
-def make(
-    *, kind: str = "binary", full_pass_bonus: float = 0.5, score_truncated: bool = True, allow_inside: bool = False
-) -> Score:
+def make(*, kind: str = "binary", full_pass_bonus: float = 0.5, score_truncated: bool = True) -> Score:
     """score_truncated: judge an answer cut at its length limit like any other; if false it earns 0.
 
-    allow_inside: let tests that ran beside the program (mode "inside": it could have tampered with them) earn rewards.
-    The score is None where the sandbox broke.
+    The score is None where the sandbox broke. Tests that had to run beside the program (mode "inside") do not pass
+    unless the sandbox was told to allow them.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown rule reward {kind!r}; there are {list(KINDS)}")
@@ -24,7 +22,7 @@ def make(
     def score(completion: Completion, verdict: Verdict) -> float | None:
         if verdict.infra:
             return None
-        if (completion.truncated and not score_truncated) or (verdict.mode == "inside" and not allow_inside):
+        if completion.truncated and not score_truncated:
             return 0.0
         if kind == "binary":
             return float(verdict.passed)

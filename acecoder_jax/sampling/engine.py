@@ -211,9 +211,11 @@ class Engine:
         ended = tokens[-1] in self.stop_ids
         text = self.tokenizer.decode(tokens[:-1] if ended else tokens, skip_special_tokens=False)
         reason = "stop" if ended else "length"
-        if (cut := _first_stop(text, request.sampling.stop)) is not None:
-            count = self._tokens_until(tokens, request.sampling.stop)
-            tokens, text, reason = tokens[:count], text[:cut], "stop"
+        if _first_stop(text, request.sampling.stop) is not None:
+            tokens = tokens[: self._tokens_until(tokens, request.sampling.stop)]
+            # looked for again: a string that begins earlier but was complete later has not ended the answer
+            text = self.tokenizer.decode(tokens, skip_special_tokens=False)
+            text, reason = text[: _first_stop(text, request.sampling.stop)], "stop"
         elif still_active:
             return None
         count = len(tokens)

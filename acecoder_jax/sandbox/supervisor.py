@@ -17,6 +17,7 @@ from typing import Any
 
 from .children import Zygote, ZygoteDied
 from .grade import Grading
+from .jail import kernel
 from .job import Job, Limits
 
 
@@ -91,6 +92,7 @@ class Supervisor:
 
 def main() -> None:
     """Entry point of the process: argv is the socket's descriptor and the configuration as JSON."""
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # no other process of this user may read its memory, which holds the tests
     host = socket.socket(fileno=int(sys.argv[1]))
     try:
         supervisor = Supervisor(host, json.loads(sys.argv[2]))

@@ -1,5 +1,6 @@
 """REINFORCE++ by hand arithmetic."""
 
+import dataclasses
 import math
 
 import jax
@@ -39,6 +40,31 @@ def test_advantages_are_whitened_over_all_response_tokens_with_the_biased_deviat
     np.testing.assert_allclose(sequences[0].per_token["advantage"], [0, *white[:2]], atol=1e-6)
     np.testing.assert_allclose(sequences[1].per_token["advantage"], white[2:], atol=1e-6)
     assert metrics["return_mean"] == pytest.approx(mean)
+
+
+def test_the_arithmetic_leaves_its_arguments_alone():
+    log_ratio_n = np.array([1.0, 2.0])
+    reinforce_pp.returns_to_go(1.0, log_ratio_n, 0.1)
+    assert log_ratio_n.tolist() == [1.0, 2.0]
+
+
+def test_whitening_of_equal_values_is_nothing():
+    assert np.abs(reinforce_pp.whiten([np.full(3, 0.1)], [np.ones(3)])[0]).max() < 1e-6
+
+
+def test_tokens_that_the_policy_did_not_write_are_out_of_the_loss_and_of_the_statistics():
+    first = dataclasses.replace(TWO[0], policy_mask=(0, 1))
+    second = completion("b", (12,), (1,))
+    sequences, _ = reinforce_pp.make(kl_coef=0.0).prepare([first, second], [3.0, 1.0], [OLD[0], OLD[1][:1]], None)
+    assert sequences[0].per_token["loss_weight"].tolist() == [0, 0, 1]
+    # returns of the policy's own tokens: 3 and 1, so mean 2 and deviation 1
+    assert sequences[0].per_token["advantage"][-1] == pytest.approx(1, rel=1e-5)
+    assert sequences[1].per_token["advantage"][-1] == pytest.approx(-1, rel=1e-5)
+
+
+def test_lists_of_different_lengths_are_an_error():
+    with pytest.raises(ValueError, match="zip"):
+        reinforce_pp.make().prepare(TWO, [1.0], OLD, REF)
 
 
 def test_sequences_are_aligned_with_their_targets_and_the_end_token_counts():
@@ -116,6 +142,16 @@ def test_the_two_clip_sides_are_their_own():
     logp_bt, arrays = batch([0.85], [-1.0], [1.0])
     value, _ = reinforce_pp.make(clip_low=0.1, clip_high=0.3).loss(logp_bt, jnp.zeros((1, 1)), arrays)
     assert float(value) == pytest.approx(0.9, rel=1e-5)
+
+
+def test_metrics_are_weighted_means():
+    ratios, weights = [1.5, 0.5, 1.0, 0.5], [0.1, 0.2, 0.3, 0.4]
+    logp_bt, arrays = batch(ratios, [1.0, 1.0, 1.0, -1.0], weights)
+    value, metrics = reinforce_pp.make().loss(logp_bt, jnp.array([[1.0, 2.0, 3.0, 4.0]]), arrays)
+    assert float(value) == float(metrics["loss"]) == pytest.approx(-(0.12 + 0.1 + 0.3 - 0.32), rel=1e-5)
+    assert float(metrics["clip_fraction"]) == pytest.approx(0.1 + 0.4, rel=1e-5)
+    assert float(metrics["ratio_mean"]) == pytest.approx(0.15 + 0.1 + 0.3 + 0.2, rel=1e-5)
+    assert float(metrics["entropy"]) == pytest.approx(3.0, rel=1e-5)
 
 
 def test_a_padded_token_with_wild_numbers_leaves_the_gradient_finite():

@@ -129,5 +129,5 @@ def test_what_the_backward_pass_keeps_changes_no_gradient(params, tokens_bt, cap
 
 
 def test_an_unknown_policy_is_an_error_that_lists_them():
-    with pytest.raises(ValueError, match="'some'.*'dots', 'full', 'none'"):
+    with pytest.raises(ValueError, match=r"'some'.*'dots', 'full', 'none'"):
         Model(CONFIG, remat="some")

@@ -69,7 +69,7 @@ def test_activations_split_the_batch_over_data_and_fsdp(cube):
     assert sharding.sharding((8, 5, 4, 6), "btnh", cube).spec == P(("data", "fsdp"), None, "tensor", None)
     assert sharding.sharding((2, 8, 5), "mbt", cube).spec == P(None, ("data", "fsdp"), None)
     assert sharding.sharding((6, 5, 32), "btf", cube).spec == P(None, None, "tensor")  # 6 rows on 4 devices
-    with pytest.raises(ValueError, match="shorter|longer"):
+    with pytest.raises(ValueError, match=r"shorter|longer"):
         sharding.sharding((8, 5), "btd", cube)
 
 

@@ -16,7 +16,9 @@ def test_the_hash_is_the_same_on_every_machine():
 
 
 def test_names_do_not_run_into_each_other():
-    assert len({stable_hash(*names) for names in [("ab", "c"), ("a", "bc"), ("abc",), (1,), ("1",), (1, 1), (11,)]}) == 7
+    assert (
+        len({stable_hash(*names) for names in [("ab", "c"), ("a", "bc"), ("abc",), (1,), ("1",), (1, 1), (11,)]}) == 7
+    )
 
 
 def test_the_key_and_the_numbers_are_pinned():

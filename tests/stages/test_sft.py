@@ -8,7 +8,7 @@ import pytest
 from acecoder_jax import store, tokenizer
 from acecoder_jax.models import huggingface
 from acecoder_jax.stages.sft import batch_at
-from tests.stages.runs import TINY_MODEL, kill_when, start
+from tests.stages.runs import SFT, TINY_MODEL, kill_when, start
 
 
 def test_it_leaves_a_model_that_opens(small_policy: Path) -> None:
@@ -18,13 +18,9 @@ def test_it_leaves_a_model_that_opens(small_policy: Path) -> None:
 
 
 def test_a_killed_run_goes_on(small_policy: Path, tmp_path: Path) -> None:
-    args = [
-        "--config=configs/sft.py:tiny,steps=4,batch=16,heldback=4,evaluate_every=2,checkpoint.every=2",
-        *TINY_MODEL,
-        f"--workdir={tmp_path}",
-    ]
+    args = [SFT, *TINY_MODEL, f"--workdir={tmp_path}"]
     metrics = tmp_path / "metrics.jsonl"
-    kill_when(lambda: metrics.exists() and len(metrics.read_bytes().splitlines()) >= 3, *args)
+    kill_when(lambda: metrics.exists() and len(metrics.read_bytes().splitlines()) >= 90, *args)
     assert not (tmp_path / "model").exists()
     start(*args)
     rows, whole = (store.read_jsonl(workdir / "metrics.jsonl") for workdir in (tmp_path, small_policy.parent))

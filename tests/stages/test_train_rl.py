@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 from acecoder_jax import store
-from tests.stages.runs import kill_when, start
+from tests.stages.runs import PROBLEMS, kill_when, start
 
 PROMISED = [
     "step", "reward_mean", "pass_rate", "response_tokens_mean", "kl", "entropy", "clip_fraction", "grad_norm",
@@ -16,8 +16,8 @@ MEASURED = {"step_s", "decode_s", "logp_s", "update_s", "decode_tokens_per_s", "
 
 def args(model: Path, workdir: Path, **override: object) -> list[str]:
     small = {
-        "rollouts": 4, "prompts_per_rollout": 4, "samples_per_prompt": 4, "minibatch": 8, "max_new_tokens": 16,
-        "data_args": {"split": "train", "count": 32}, "heldout_args": {"split": "heldout", "count": 4},
+        "rollouts": 4, "prompts_per_rollout": 4, "samples_per_prompt": 4, "minibatch": 8, "max_new_tokens": 32,
+        "data_args": {"split": "train", "count": PROBLEMS}, "heldout_args": {"split": "heldout", "count": 4},
         "heldout_samples": 2,
         "optimizer.learning_rate": 1e-3, "checkpoint.every": 2, "trainer.rows": 4, "engine.slots": 8,
         "reward_args.kind": "pass_rate", "max_prompt_tokens": 80,
@@ -49,6 +49,7 @@ def test_a_run_and_a_killed_and_resumed_run_agree(small_policy: Path, tmp_path: 
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert all(math.isfinite(float(row[name])) for row in rows for name in PROMISED)
     assert max(row["logp_gap"] for row in rows) < 1e-4
+    assert 0 < rows[0]["reward_mean"] < 1  # there is something to learn from
     assert rows[0]["kl"] == 0.0 < abs(rows[-1]["kl"])
     assert list((whole / "tensorboard").iterdir())
 

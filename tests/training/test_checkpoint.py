@@ -14,7 +14,9 @@ from acecoder_jax.training.optimizer import make_optimizer
 from acecoder_jax.training.state import TrainState
 
 SHAPES = {"embed_vd": (2048, 32), "layers": {"gate_df": (3, 32, 48), "mlp_norm_d": (3, 32)}}
-ABSTRACT = jax.tree.map(lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32), SHAPES, is_leaf=lambda x: type(x) is tuple)
+ABSTRACT = jax.tree.map(
+    lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32), SHAPES, is_leaf=lambda x: type(x) is tuple
+)
 ADAM, _ = make_optimizer(learning_rate=1e-3, updates=10)
 TARGET = train_state.abstract(ABSTRACT, ADAM)
 

@@ -48,8 +48,8 @@ def whole(params: Any, batch: Any) -> tuple[jax.Array, jax.Array]:
     return logp_bt, -jnp.sum(jnp.exp(logp_btv) * logp_btv, -1)
 
 
-def chunked(chunk: int) -> Any:
-    return functools.partial(token_logps, Bare(), logit_chunk=chunk)
+def chunked(chunk: int, **kw: Any) -> Any:
+    return functools.partial(token_logps, Bare(), logit_chunk=chunk, **kw)
 
 
 def weighted(compute: Any, index: int) -> Any:
@@ -87,6 +87,12 @@ def test_no_gradient_flows_through_the_entropy(computed, chunk):
     _, _, gradient = computed[str(chunk)]
     assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(gradient))
     assert any((np.asarray(leaf) != 0).any() for leaf in jax.tree.leaves(computed["whole"][2]))
+
+
+def test_the_entropy_can_be_left_out(computed, params, batch):
+    logp_bt, entropy_bt = jax.jit(chunked(5, with_entropy=False))(params, batch)
+    np.testing.assert_allclose(logp_bt, computed["5"][0][0], atol=1e-6)
+    assert not np.asarray(entropy_bt).any()
 
 
 def test_the_whole_logits_never_exist(params, batch):

@@ -12,7 +12,9 @@ from acecoder_jax.training import state as train_state
 from acecoder_jax.training.optimizer import make_optimizer
 
 SHAPES = {"embed_vd": (8, 4), "layers": {"gate_df": (3, 4, 6), "mlp_norm_d": (3, 4)}}
-ABSTRACT = jax.tree.map(lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32), SHAPES, is_leaf=lambda x: type(x) is tuple)
+ABSTRACT = jax.tree.map(
+    lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32), SHAPES, is_leaf=lambda x: type(x) is tuple
+)
 ADAM, _ = make_optimizer(learning_rate=1e-3, updates=10)
 
 
@@ -33,7 +35,10 @@ def is_adam(node: object) -> bool:
 
 
 def test_moments_lie_as_their_parameters(shardings):
-    expected = {"embed_vd": P("tensor", "fsdp"), "layers": {"gate_df": P(None, "fsdp", "tensor"), "mlp_norm_d": P(None, "fsdp")}}
+    expected = {
+        "embed_vd": P("tensor", "fsdp"),
+        "layers": {"gate_df": P(None, "fsdp", "tensor"), "mlp_norm_d": P(None, "fsdp")},
+    }
     assert jax.tree.map(lambda one: one.spec, shardings.params) == expected
     for moment in moments(shardings):
         assert jax.tree.map(lambda one: one.spec, moment) == expected
