@@ -132,15 +132,15 @@ def evaluate(
     style: str = "chat",
     purpose: str = "evaluate",
 ) -> dict[str, float]:
-    """Greedy pass@1, and pass@k of k = `samples` samples at temperature 1 (left out where samples is 0).
+    """Greedy pass@1, and pass@k of k = `samples` samples at temperature 1 (left out below 2 samples).
 
     Samples whose sandbox broke are left out of the counts. The noise is the same at every call, so two policies are
     compared on the same draws.
     """
     scores: dict[str, float] = {}
     for k, temperature in ((1, 0.0), (samples, 1.0)):
-        if k == 0:
-            continue
+        if temperature > 0 and k < 2:
+            continue  # nothing to sample, or a second pass@1
         sampling = SamplingParams(temperature=temperature, max_new_tokens=max_new_tokens)
         scored = sample_and_score(engine, sandbox, problems, samples=k, sampling=sampling, purpose=purpose, style=style)
         by_problem: dict[str, list[bool]] = {}

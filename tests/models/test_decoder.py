@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import jax
 import jax.ad_checkpoint
@@ -67,10 +68,11 @@ def test_real_sizes_by_shape_alone(name):
 
 
 def test_rms_norm():
-    x = np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)  # the mean square of the first row is 12.5
-    expected = x / np.sqrt([[12.5 + 1e-6], [1e-6]]) * [1, 2]
-    np.testing.assert_allclose(rms_norm(x, np.array([1.0, 2.0]), 1e-6), expected, rtol=1e-6)
-    assert rms_norm(jnp.ones(2, jnp.bfloat16), np.ones(2), 1e-6).dtype == jnp.bfloat16
+    x = jnp.array([[3.0, 4.0], [0.0, 0.0]])  # the mean square of the first row is 12.5
+    norm = jax.jit(lambda x: rms_norm(x, jnp.array([1.0, 2.0]), 1e-6))
+    rms = math.sqrt(12.5 + 1e-6)
+    np.testing.assert_allclose(norm(x), np.array([[3 / rms, 8 / rms], [0, 0]]), rtol=1e-6)
+    assert jax.eval_shape(norm, jax.ShapeDtypeStruct((2,), jnp.bfloat16)).dtype == jnp.bfloat16
 
 
 def test_a_token_changes_nothing_before_it(params, tokens_bt):

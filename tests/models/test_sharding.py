@@ -1,6 +1,7 @@
 """The one table of axes, on meshes of eight virtual devices."""
 
 import logging
+from typing import Any
 
 import jax
 import numpy as np
@@ -81,7 +82,7 @@ def test_named_shardings_reads_the_names_of_leaves(cube):
 
 
 def test_constrain(cube):
-    x_btd = np.zeros((8, 2, 16), np.float32)
+    x_btd: Any = np.zeros((8, 2, 16), np.float32)
     assert sharding.constrain(x_btd, "btd") is x_btd  # no mesh is set
     with jax.set_mesh(cube):
         placed = jax.jit(lambda x: sharding.constrain(x, "btd"))(x_btd)

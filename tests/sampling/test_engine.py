@@ -18,7 +18,7 @@ from acecoder_jax.training.packing import TokenSequence, response_mask
 from acecoder_jax.training.update import make_logps
 from acecoder_jax.types import Completion
 
-LIMITS = {"max_prompt_tokens": 16, "max_new_tokens": 16, "chunk": 4, "prefill_rows": 2, "bucket": 16}
+LIMITS: dict[str, Any] = {"max_prompt_tokens": 16, "max_new_tokens": 16, "chunk": 4, "prefill_rows": 2, "bucket": 16}
 SEED = 5
 KINDS = [
     SamplingParams(max_new_tokens=16),
@@ -66,7 +66,7 @@ def together(engine, requests):
 def test_each_token_is_the_one_that_its_noise_picks(
     config, words, params, requests, full_logits, reference, engine, engine_kind
 ):
-    """Against the full forward and plain numpy; a token may differ only where its number lies within 1e-4 of another."""
+    """Against the full forward and plain numpy; a token may differ only where its number is within 1e-4 of another."""
     with contextlib.ExitStack() as stack:
         if engine_kind == "seven slots":
             engine = make_engine(config, words, params, slots=7)
@@ -80,7 +80,7 @@ def test_each_token_is_the_one_that_its_noise_picks(
         assert done.prompt_tokens == request.prompt_tokens
         logits_nv = full_logits(done.prompt_tokens + done.tokens)[len(done.prompt_tokens) - 1 : -1]
         key = sample_key(SEED, "rollout", request.rollout, request.problem_id, request.sample, request.turn)
-        uniform_n2 = np.asarray(uniforms(np.tile(key, (16, 1)), np.arange(16)))
+        uniform_n2 = np.asarray(uniforms(jnp.tile(key, (16, 1)), jnp.arange(16)))
         for i, token in enumerate(done.tokens):
             assert done.logps[i] == pytest.approx(reference.log_softmax(logits_nv[i])[token], abs=1e-4)
             if request.sampling.temperature == 0:

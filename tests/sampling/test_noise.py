@@ -1,12 +1,14 @@
 """Noise by name: pinned numbers, another number for every part of the name, none for the place in a batch."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
 
 from acecoder_jax.sampling.noise import sample_key, stable_hash, uniforms
 
-NAME = {"seed": 0, "purpose": "rollout", "rollout": 3, "problem_id": "toy/7", "sample": 1, "turn": 0}
+NAME: dict[str, Any] = {"seed": 0, "purpose": "rollout", "rollout": 3, "problem_id": "toy/7", "sample": 1, "turn": 0}
 drawn = jax.jit(uniforms)
 
 
@@ -16,9 +18,8 @@ def test_the_hash_is_the_same_on_every_machine():
 
 
 def test_names_do_not_run_into_each_other():
-    assert (
-        len({stable_hash(*names) for names in [("ab", "c"), ("a", "bc"), ("abc",), (1,), ("1",), (1, 1), (11,)]}) == 7
-    )
+    names: list[Any] = [("ab", "c"), ("a", "bc"), ("abc",), (1,), ("1",), (1, 1), (11,)]
+    assert len({stable_hash(*name) for name in names}) == 7
 
 
 def test_the_key_and_the_numbers_are_pinned():
@@ -50,6 +51,6 @@ def test_numbers_are_uniform():
     assert numbers.dtype == np.float32
     assert numbers.min() >= 0
     assert numbers.max() < 1
-    cells, _, _ = np.histogram2d(*numbers.T, bins=8, range=[(0, 1), (0, 1)])
+    cells = np.histogram2d(numbers[:, 0], numbers[:, 1], bins=8, range=((0.0, 1.0), (0.0, 1.0)))[0]
     chi2 = np.sum((cells - 20_000 / 64) ** 2) / (20_000 / 64)
     assert 30 < chi2 < 110  # 63 degrees of freedom: mean 63, standard deviation 11

@@ -79,7 +79,7 @@ def test_insert_starts_samples_and_leaves_the_others(config):
     fields = slot_state.blank_fields(SLOTS)
     fields["token_s"][:], fields["key_se"][:] = [7, 8, 9], [[1, 2], [3, 4], [5, 6]]
     after = slot_state.insert(
-        jax.tree.map(jnp.asarray, state), prompts, np.array([2, 0, SLOTS]), np.array([1, 0, 0]), fields
+        jax.tree.map(jnp.asarray, state), prompts, jnp.array([2, 0, SLOTS]), jnp.array([1, 0, 0]), fields
     )
     assert after["token_s"].tolist() == [8, 1, 7]
     assert after["key_se"].tolist() == [[3, 4], [1, 1], [1, 2]]

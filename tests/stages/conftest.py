@@ -14,6 +14,6 @@ def small_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("sft")
     start(SFT, *TINY_MODEL, f"--workdir={workdir}")
     rows = store.read_jsonl(workdir / "metrics.jsonl")
-    assert [row["step"] for row in rows] == list(range(1, 121))
+    assert [row["step"] for row in rows] == list(range(1, 101))
     assert rows[-1]["loss"] < rows[0]["loss"] / 2
     return workdir / "model"

@@ -20,7 +20,7 @@ TINY_MODEL = [
 # Few problems, learned by heart, so that some of their programs pass and reinforcement has something to reinforce.
 PROBLEMS = 36
 SFT = (
-    "--config=configs/sft.py:tiny,steps=120,batch=32,heldback=4,evaluate_every=60,checkpoint.every=40,"
+    "--config=configs/sft.py:tiny,steps=100,optimizer.learning_rate=8e-3,batch=32,heldback=4,evaluate_every=50,checkpoint.every=40,"
     f"max_new_tokens=32,trainer.rows=8,data_args={{'split': 'train', 'count': {PROBLEMS}}}"
 )
 

@@ -1,14 +1,14 @@
 """Log-probs and entropy in chunks against the whole log-softmax; what flows back and what does not."""
 
 import functools
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acecoder_jax.models.decoder import logits
+from acecoder_jax.models.decoder import Model, logits
 from acecoder_jax.training.loss import cross_entropy, token_logps
 
 CHUNKS = (3, 5, 10, 64)  # with padding, without, the whole row, more than the row
@@ -49,7 +49,7 @@ def whole(params: Any, batch: Any) -> tuple[jax.Array, jax.Array]:
 
 
 def chunked(chunk: int, **kw: Any) -> Any:
-    return functools.partial(token_logps, Bare(), logit_chunk=chunk, **kw)
+    return functools.partial(token_logps, cast(Model, Bare()), logit_chunk=chunk, **kw)
 
 
 def weighted(compute: Any, index: int) -> Any:
@@ -116,7 +116,7 @@ def equations(jaxpr: Any) -> Any:
 
 
 def test_cross_entropy():
-    logp_bt, entropy_bt = np.array([[-1.0, -2.0, -30.0]]), np.array([[0.5, 1.0, 7.0]])
-    loss, metrics = cross_entropy(logp_bt, entropy_bt, {"loss_weight_bt": np.array([[0.25, 0.75, 0.0]])})
+    logp_bt, entropy_bt = jnp.array([[-1.0, -2.0, -30.0]]), jnp.array([[0.5, 1.0, 7.0]])
+    loss, metrics = cross_entropy(logp_bt, entropy_bt, {"loss_weight_bt": jnp.array([[0.25, 0.75, 0.0]])})
     assert loss == metrics["loss"] == 0.25 + 1.5
     assert metrics["entropy"] == 0.125 + 0.75

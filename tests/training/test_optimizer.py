@@ -1,5 +1,7 @@
 """The schedule at named points, clipping, Adam's first step, decoupled decay."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from acecoder_jax.training.optimizer import make_optimizer
 PARAMS = {"a": np.array([3.0, -2.0], np.float32), "b": np.array([[0.5]], np.float32)}
 
 
-def moved(gradients: list[dict[str, list]], **knobs) -> dict:
+def moved(gradients: list[Any], **knobs: Any) -> dict[str, Any]:
     """The step of the last of some gradients, from PARAMS."""
     optimizer, _ = make_optimizer(updates=100, warmup_ratio=0.0, **{"learning_rate": 0.1, **knobs})
     state = optimizer.init(PARAMS)
@@ -59,7 +61,7 @@ def test_the_first_step_is_the_learning_rate_whatever_the_gradient():
 
 
 def test_the_second_step_by_hand():
-    gradients = [{"a": [0.1, 0.1], "b": [[0.0]]}, {"a": [-0.2, 0.1], "b": [[0.0]]}]
+    gradients: Any = [{"a": [0.1, 0.1], "b": [[0.0]]}, {"a": [-0.2, 0.1], "b": [[0.0]]}]
     step = moved(gradients, beta1=0.9, beta2=0.95, final_ratio=1.0)
     m = (0.9 * 0.1 * 0.1 + 0.1 * -0.2) / (1 - 0.9**2)
     v = (0.95 * 0.05 * 0.01 + 0.05 * 0.04) / (1 - 0.95**2)
@@ -68,8 +70,9 @@ def test_the_second_step_by_hand():
 
 
 def test_the_global_norm_is_clipped_before_adam():
-    # The second gradient has norm 5. Clipped to norm 1 it is as long as the first one, so Adam's step is that of equals.
-    small, large = {"a": [0.6, 0.0], "b": [[0.8]]}, {"a": [3.0, 0.0], "b": [[4.0]]}
+    # The second gradient has norm 5. Clipped to 1 it is as long as the first one, so Adam's step is that of equals.
+    small: Any = {"a": [0.6, 0.0], "b": [[0.8]]}
+    large: Any = {"a": [3.0, 0.0], "b": [[4.0]]}
     equal = moved([small, small], final_ratio=1.0)
     for one, other in zip(moved([small, large], final_ratio=1.0).values(), equal.values(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5)
@@ -78,11 +81,12 @@ def test_the_global_norm_is_clipped_before_adam():
 
 
 def test_decay_is_decoupled_and_off_by_default():
-    zero = {"a": [0.0, 0.0], "b": [[0.0]]}
+    zero: Any = {"a": [0.0, 0.0], "b": [[0.0]]}
     np.testing.assert_array_equal(moved([zero])["a"], [0, 0])
     np.testing.assert_allclose(moved([zero], weight_decay=0.01)["a"], [-0.1 * 0.01 * 3, 0.1 * 0.01 * 2], rtol=1e-5)
 
 
 def test_a_misspelt_knob_is_an_error():
+    misspelt: Any = {"learning_rat": 1.0}
     with pytest.raises(TypeError, match="learning_rat"):
-        make_optimizer(learning_rat=1.0, updates=1)
+        make_optimizer(updates=1, **misspelt)

@@ -58,14 +58,15 @@ def plain():
 
 @pytest.fixture(scope="module")
 def by_hand(plain):
-    """(params, old_n, advantage_n, weight_n) -> ((loss, log-probs), gradient), each sequence in a row of its own, by the
-    whole log-softmax; n runs over the targets of all sequences."""
+    """(params, old_n, advantage_n, weight_n) -> ((loss, log-probs), gradient), each sequence in a row of its own, by
+    the whole log-softmax; n runs over the targets of all sequences."""
     tokens_bt = np.stack([np.pad(s.tokens, (0, LONGEST + 1 - len(s.tokens))) for s in plain])
     position_bt = np.tile(np.arange(LONGEST), (len(plain), 1))
-    used_bt = position_bt < np.array([len(s) for s in plain])[:, None]
+    used_bt: Any = position_bt < np.array([len(s) for s in plain])[:, None]
+    inputs: Any = (tokens_bt[:, :-1], used_bt.astype(np.int32), position_bt)
 
     def loss(params, old_n, advantage_n, weight_n):
-        logits_btv = MODEL.logits(params, tokens_bt[:, :-1], used_bt.astype(np.int32), position_bt)
+        logits_btv = MODEL.logits(params, *inputs)
         logp_bt = jnp.take_along_axis(jax.nn.log_softmax(logits_btv), tokens_bt[:, 1:, None], -1)[..., 0]
         logp_n = logp_bt[used_bt]
         ratio_n = jnp.exp(logp_n - old_n)
@@ -85,7 +86,7 @@ def whole_logps(params, plain, by_hand):
 
 @pytest.fixture(scope="module")
 def sequences(plain, whole_logps):
-    """The same with advantages and old log-probs that put ratios on both sides of the clip, and weights that sum to 1."""
+    """The same with advantages, old log-probs that put ratios on both sides of the clip, and weights that sum to 1."""
     rng = np.random.default_rng(2)
     masks = [np.ones(len(s)) * (np.arange(len(s)) >= len(s) // 3) for s in plain]
     total = sum(mask_n.sum() for mask_n in masks)
