@@ -1,6 +1,6 @@
 """The one command: reads a config, prints it and the devices, and runs the stage that it names.
 
-    python -m acecoder_jax.main --config=configs/rl_rule.py:tiny --seed=1 --config.learning_rate=1e-3
+    python -m acecoder_jax.main --config=configs/rl_rule.py:tiny --seed=1 --config.optimizer.learning_rate=1e-4
 
 --config=FILE[:preset[,key=value...]] names a Python file with get_config(argument) -> ConfigDict; the config is locked.
 --config.key=value changes one value. A second start with the same --workdir goes on where the first one stopped.
@@ -40,12 +40,12 @@ def main(_: Sequence[str]) -> None:
         _start()
     except KeyboardInterrupt:
         _leave("interrupted; the same command with the same workdir goes on from what is saved there", code=130)
-    except (presets.ConfigError, FileNotFoundError) as error:
+    except presets.ConfigError as error:
         _leave(f"error: {error}")
-    except ValueError as error:
-        # One that our own code raised speaks to the user; one from inside a library is a bug that needs its traceback.
+    except (ValueError, OSError, RuntimeError) as error:
+        # One that a `raise` of ours made speaks to the user; any other is a bug and needs its traceback.
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        if PACKAGE not in Path(frame.filename).parents:
+        if PACKAGE not in Path(frame.filename).parents or not (frame.line or "").startswith("raise "):
             raise
         _leave(f"error: {error}\n  (raised in {Path(frame.filename).relative_to(PACKAGE.parent)}, line {frame.lineno})")
 
@@ -102,6 +102,8 @@ def _start() -> None:
         presets.apply(config, {"seed": _SEED.value})
     for key in ("stage", "seed"):
         presets.check_key(config, key)
+    if config.seed < 0:
+        raise presets.ConfigError(f"the seed must be at least 0, got {config.seed}")
     stage = find_stage(config.stage)
     workdir = Path(
         _WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS["config"]), config.seed)
@@ -111,6 +113,8 @@ def _start() -> None:
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(_user_cache() / "acecoder_jax" / "xla"))
+    if jax.process_count() > 1:
+        raise presets.ConfigError("a stage runs in one process; runs over several hosts are to come")
     devices = jax.devices()
     print(f"config:\n{_indent(config)}")
     print(f"devices: {len(devices)} x {devices[0].device_kind} ({jax.default_backend()})")

@@ -41,6 +41,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer.learning_rate": 1e-5,
         "trainer": {"rows": 2, "row_tokens": 1024, "logit_chunk": 512},
         "engine": {"slots": 32, "chunk": 16},
+        "checkpoint.every": 10,
     },
 }
 

@@ -1,6 +1,7 @@
 """Where problems come from: one module a source, each with `load(**kw) -> list[Problem]`, looked up by its name."""
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Sequence
 from types import ModuleType
@@ -9,12 +10,18 @@ from typing import Any
 from acecoder_jax.types import Problem
 
 
-def load(name: str, **kw: Any) -> list[Problem]:
+def load(name: str, path: str = "", **kw: Any) -> list[Problem]:
     """The problems of the source `name` (a module of this package), which gets the keyword arguments.
 
-    ValueError for an unknown source; it lists those that exist.
+    path: the file or folder that the source reads; "" leaves it to the source (the hub, as a rule).
+    ValueError for an unknown source or argument; it lists those that exist.
     """
-    return _module(name).load(**kw)
+    module = _module(name)
+    given = kw | ({"path": path} if path else {})
+    known = list(inspect.signature(module.load).parameters)
+    if unknown := sorted(given.keys() - set(known)):
+        raise ValueError(f"the data source {name!r} takes {', '.join(known)}, not {', '.join(unknown)}")
+    return module.load(**given)
 
 
 def _module(name: str) -> ModuleType:

@@ -65,5 +65,11 @@ def read_hub(hub_id: str, split: str, config: str | None = None) -> Iterator[tup
     """The rows of a dataset of the Hugging Face hub, each with its place, "HUB_ID row N" from 1."""
     import datasets  # slow to import
 
-    for number, row in enumerate(datasets.load_dataset(hub_id, config, split=split), start=1):
+    try:
+        rows = datasets.load_dataset(hub_id, config, split=split)
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"the dataset {hub_id} could not be had from the hub ({error}); name a local copy with data_path"
+        ) from error
+    for number, row in enumerate(rows, start=1):
         yield f"{hub_id} row {number}", row

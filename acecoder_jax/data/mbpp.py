@@ -76,14 +76,14 @@ def _problem(task_id: int, row: dict[str, Any], where: str) -> Problem:
         entry_point = find_entry_point(tests, code)
     except SyntaxError as error:
         raise ValueError(f"{where}: the code or a test of task_id {task_id} is not Python ({error})") from error
+    setup = (row.get("test_setup_code") or "").replace("\r\n", "\n")
+    shown = "\n".join([setup, *tests] if setup else tests)
     return Problem(
         id=f"mbpp_{task_id}",
-        question=f"{row['text'].strip()}\nThe program has to pass these tests:\n```python\n"
-        + "\n".join(tests)
-        + "\n```",
+        question=f"{row['text'].strip()}\nThe program has to pass these tests:\n```python\n{shown}\n```",
         tests=tests,
         entry_point=entry_point,
-        setup=(row.get("test_setup_code") or "").replace("\r\n", "\n"),
+        setup=setup,
         solution=code,
         source="mbpp",
     )

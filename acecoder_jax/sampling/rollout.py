@@ -103,17 +103,16 @@ def sample_and_score(
     return [Scored(completion, future.result()) for completion, future in ordered]
 
 
-def save(path: Path, scored: Sequence[Scored]) -> None:
-    """Writes a rollout, whole or not at all."""
-    store.write_jsonl(path, ({"completion": s.completion.to_json(), "verdict": s.verdict.to_json()} for s in scored))
+def save(path: Path, scored: Sequence[Scored], about: dict[str, Any]) -> None:
+    """Writes a rollout, whole or not at all: a row of what there is to say about it, then a row a sample."""
+    rows = ({"completion": one.completion.to_json(), "verdict": one.verdict.to_json()} for one in scored)
+    store.write_jsonl(path, [about, *rows])
 
 
-def load(path: Path) -> list[Scored]:
-    """A rollout as it was saved."""
-    return [
-        Scored(Completion.from_json(row["completion"]), Verdict.from_json(row["verdict"]))
-        for row in store.read_jsonl(path)
-    ]
+def load(path: Path) -> tuple[dict[str, Any], list[Scored]]:
+    """A rollout as it was saved: (about, samples)."""
+    about, *rows = store.read_jsonl(path)
+    return about, [Scored(Completion.from_json(row["completion"]), Verdict.from_json(row["verdict"])) for row in rows]
 
 
 def pass_at_k(samples: int, passed: int, k: int) -> float:
@@ -148,5 +147,7 @@ def evaluate(
             if not one.verdict.infra:
                 by_problem.setdefault(one.completion.problem_id, []).append(one.verdict.passed)
         rates = [pass_at_k(len(passed), sum(passed), min(k, len(passed))) for passed in by_problem.values()]
-        scores[f"pass@{k}"] = float(np.mean(rates)) if rates else math.nan
+        if not rates:
+            raise ValueError("the sandbox broke on every program of an evaluation; see what its workers print")
+        scores[f"pass@{k}"] = float(np.mean(rates))
     return scores

@@ -38,7 +38,7 @@ def run(config: ConfigDict, workdir: Path) -> Path:
     if model_dir.exists():
         print(f"supervised fine-tuning is already done: {model_dir}")
         return model_dir
-    problems = data.load(config.data, **source_args(config), **config.data_args)
+    problems = data.load(config.data, config.data_path, **config.data_args)
     heldback, trained = problems[: config.heldback], problems[config.heldback :]
     pairs = data.demonstrations(config.data, trained, seed=config.seed)
     mesh = parallel.make_mesh(**config.mesh)
@@ -55,7 +55,7 @@ def run(config: ConfigDict, workdir: Path) -> Path:
         state, first = trainer.start(make_params, checkpoints)
         engine = Engine(
             model.config, words, seed=config.seed, dtype=model.dtype, mesh=mesh,
-            max_prompt_tokens=max(len(rollout.prompt_tokens(words, p, config.style)) for p in heldback),
+            max_prompt_tokens=max((len(rollout.prompt_tokens(words, p, config.style)) for p in heldback), default=1),
             max_new_tokens=config.max_new_tokens, **config.engine,
         )  # fmt: skip
         with (
@@ -130,8 +130,3 @@ def _sequence(words: Any, problem: Problem, reply: str, style: str) -> TokenSequ
     return TokenSequence(
         np.array([*prompt, *response], np.int32), {"loss_weight": response_mask(len(prompt), [1] * len(response))}
     )
-
-
-def source_args(config: ConfigDict) -> dict[str, Any]:
-    """What every source that reads files or the hub takes."""
-    return {"path": config.data_path} if config.data_path else {}

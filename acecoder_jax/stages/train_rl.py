@@ -9,7 +9,9 @@ takes them from there. WORKDIR/results.json has the held-out scores, WORKDIR/mod
 
 import contextlib
 import functools
-from collections.abc import Sequence
+import json
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from acecoder_jax.models.decoder import Model, Params
 from acecoder_jax.sampling import rollout as rollouts
 from acecoder_jax.sampling.draw import SamplingParams
 from acecoder_jax.sampling.engine import Engine
+from acecoder_jax.sampling.noise import stable_hash
 from acecoder_jax.sampling.rollout import Scored
 from acecoder_jax.sandbox import Limits, Sandbox
 from acecoder_jax.stages import sft
@@ -40,6 +43,7 @@ MAY_CHANGE = ("sandbox.workers", "checkpoint", "table_rows")
 
 def run(config: ConfigDict, workdir: Path) -> None:
     """Trains the policy; a second start with the same workdir goes on after the last whole checkpoint."""
+    check(config)
     model_dir = config.model or sft.run(config.sft, workdir / "sft")
     words = tokenizer.load(model_dir)
     model = Model(huggingface.load_config(model_dir), jnp.dtype(config.dtype), config.remat)
@@ -64,87 +68,112 @@ def run(config: ConfigDict, workdir: Path) -> None:
             model.config, words, seed=config.seed, dtype=model.dtype, mesh=mesh,
             max_prompt_tokens=config.max_prompt_tokens, max_new_tokens=config.max_new_tokens, **config.engine,
         )  # fmt: skip
-        measure(config, workdir, "before", engine, state.params, sandbox, heldout)
+        measure(config, workdir, "before", 0, engine, lambda: load()[1] if first else state.params, sandbox, heldout)
         writer = stack.enter_context(metrics.MetricsWriter(workdir, resume_step=first + 1))
         progress = stack.enter_context(metrics.Progress(total, "rl", start=first))
         for rollout in range(first, total):
             checkpoints.save(rollout, state)
             with timeline.phase("step"):
                 batch = rollouts.problems_at(problems, config.prompts_per_rollout, config.seed, rollout)
-                with timeline.phase("decode"):
-                    scored = collect(config, workdir, engine, state.params, sandbox, batch, rollout)
+                scored, decode_s = collect(config, workdir, engine, state.params, sandbox, batch, rollout)
                 earned = [score(one.completion, one.verdict) for one in scored]
                 with timeline.phase("logp"):
                     old, ref = logps(trainer, state.params, ref_params, scored)
                 with timeline.phase("update"):
                     state, row = learn(config, trainer, algorithm, state, scored, earned, old, ref, rollout)
-            row |= describe(scored, earned, old, ref) | speeds(scored, timeline.take())
-            row["learning_rate"] = float(trainer.schedule(int(state.update) - 1))
+            row |= describe(scored, earned, old, ref) | speeds(scored, timeline.take() | {"decode": decode_s})
+            row["learning_rate"] = float(trainer.schedule(max(int(state.update) - 1, 0)))
             writer.write(rollout + 1, row)
             progress.update(rollout + 1, row)
         checkpoints.save(total, state, force=True)
         show_samples(workdir, total - 1, config.table_rows)
-        measure(config, workdir, "after", engine, state.params, sandbox, heldout)
-    if not (workdir / "model").exists():
+        fresh = measure(config, workdir, "after", total, engine, lambda: state.params, sandbox, heldout)
+    if fresh or not (workdir / "model").exists():
         huggingface.export(
-            state.params, model.config, workdir / "model", dtype=jnp.dtype(config.export_dtype), tokenizer=words
-        )
+            state.params, model.config, workdir / "model", dtype=jnp.dtype(config.export_dtype), tokenizer=words,
+            overwrite=True,
+        )  # fmt: skip
     print(f"wrote {workdir / 'model'} and {workdir / 'results.json'}")
+
+
+def check(config: ConfigDict) -> None:
+    """Raises ValueError for settings that could not work, before anything is loaded."""
+    if not config.model and "sft" not in config:
+        raise ValueError(
+            "config.model is empty, and this preset makes no policy of its own: name a directory or hub id"
+        )
+    longest = config.max_prompt_tokens + config.max_new_tokens - 1
+    if config.trainer.row_tokens < longest:
+        raise ValueError(
+            f"trainer.row_tokens is {config.trainer.row_tokens}: too short for max_prompt_tokens "
+            f"{config.max_prompt_tokens} and max_new_tokens {config.max_new_tokens}, which need {longest}"
+        )
 
 
 def load_problems(config: ConfigDict, words: Any) -> tuple[list[Problem], list[Problem]]:
     """The training and the held-out problems; those whose prompt is too long are left out and counted."""
-    problems = data.load(config.data, **source_args(config), **config.data_args)
-    heldout = data.load(config.data, **source_args(config), **config.heldout_args) if config.heldout_args else []
+    problems = data.load(config.data, config.data_path, **config.data_args)
+    heldout = data.load(config.data, config.data_path, **config.heldout_args) if config.heldout_args else []
     problems, long_ids = rollouts.split_by_length(problems, words, config.style, config.max_prompt_tokens)
     heldout, long_heldout = rollouts.split_by_length(heldout, words, config.style, config.max_prompt_tokens)
     if dropped := long_ids + long_heldout:
-        few = ", ".join(dropped[:5])
-        print(f"left out {len(dropped)} problems with prompts over {config.max_prompt_tokens} tokens: {few}, ...")
+        few = ", ".join(dropped[:5]) + (", ..." if len(dropped) > 5 else "")
+        print(f"left out {len(dropped)} problems with prompts over {config.max_prompt_tokens} tokens: {few}")
     print(f"problems: {len(problems)} to train on, {len(heldout)} held out")
+    if len(problems) < config.prompts_per_rollout:
+        raise ValueError(f"prompts_per_rollout is {config.prompts_per_rollout}, but there are {len(problems)} problems")
     return problems, heldout
 
 
-def source_args(config: ConfigDict) -> dict[str, Any]:
-    """What every source that reads files or the hub takes."""
-    return {"path": config.data_path} if config.data_path else {}
-
-
 def measure(
-    config: ConfigDict, workdir: Path, when: str, engine: Engine, params: Params, sandbox: Sandbox,
-    heldout: Sequence[Problem],
-) -> None:  # fmt: skip
-    """Adds held-out pass rates to results.json under `when`, unless an earlier start has."""
+    config: ConfigDict, workdir: Path, when: str, rollout: int, engine: Engine, params: Callable[[], Params],
+    sandbox: Sandbox, heldout: Sequence[Problem],
+) -> bool:  # fmt: skip
+    """Adds held-out pass rates after `rollout` rollouts to results.json under `when`; False where they are there."""
     file = workdir / "results.json"
-    results = store.read_json(file) if file.exists() else {"heldout": {}}
-    if when in results["heldout"]:
-        return
+    results = store.read_json(file) if file.exists() else {"heldout": {}, "rollouts": {}}
+    if results["rollouts"].get(when) == rollout:
+        return False
     if heldout:
-        engine.update(params)
-        results["heldout"][when] = rollouts.evaluate(
+        engine.update(params())
+        scores = rollouts.evaluate(
             engine, sandbox, heldout, samples=config.heldout_samples, max_new_tokens=config.max_new_tokens,
             style=config.style,
         )  # fmt: skip
-        scores = ", ".join(f"{name} {value:.1%}" for name, value in results["heldout"][when].items())
-        print(f"held-out problems ({len(heldout)}), {when}: {scores}")
+        results["heldout"][when] = scores
+        shown = ", ".join(f"{name} {value:.1%}" for name, value in scores.items())
+        print(f"held-out problems ({len(heldout)}), {when}: {shown}")
+    results["rollouts"][when] = rollout
     store.write_json(file, results)
+    return True
 
 
 def collect(
     config: ConfigDict, workdir: Path, engine: Engine, params: Params, sandbox: Sandbox, problems: list[Problem],
     rollout: int,
-) -> list[Scored]:  # fmt: skip
-    """The scored completions of a rollout: sampled now, or as an earlier start has left them."""
+) -> tuple[list[Scored], float]:  # fmt: skip
+    """The scored completions of a rollout and the seconds they took: sampled now, or as an earlier start left them.
+
+    What was sampled under another config is sampled anew.
+    """
     file = workdir / "rollouts" / f"{rollout:06d}.jsonl"
+    decides = {
+        key: value for key, value in config.to_dict().items() if key not in ("sandbox", "checkpoint", "table_rows")
+    }
+    digest = stable_hash(json.dumps(decides, sort_keys=True)).hex()
     if file.exists():
-        return rollouts.load(file)
+        about, scored = rollouts.load(file)
+        if about["config"] == digest:
+            return scored, about["decode_s"]
+    start = time.perf_counter()
     engine.update(params)
     scored = rollouts.sample_and_score(
         engine, sandbox, problems, samples=config.samples_per_prompt, rollout=rollout, purpose="rollout",
         sampling=SamplingParams(max_new_tokens=config.max_new_tokens, **config.sampling), style=config.style,
     )  # fmt: skip
-    rollouts.save(file, scored)
-    return scored
+    about = {"config": digest, "decode_s": time.perf_counter() - start}
+    rollouts.save(file, scored, about)
+    return scored, about["decode_s"]
 
 
 def logps(
@@ -173,6 +202,8 @@ def learn(
     for batch in minibatches(sequences, config.minibatch, config.seed, rollout):
         state, numbers = trainer.update(state, trainer.pack(batch))
         updates.append(numbers)
+    if not updates:  # the sandbox broke on every sample
+        return state, dict.fromkeys(("loss", "entropy", "clip_fraction", "grad_norm"), float("nan"))
     updates = jax.device_get(updates)
     return state, row | {name: float(np.mean([numbers[name] for numbers in updates])) for name in updates[0]}
 
@@ -210,7 +241,7 @@ def speeds(scored: Sequence[Scored], seconds: dict[str, float]) -> dict[str, flo
 
 def show_samples(workdir: Path, rollout: int, rows: int) -> None:
     """A table of programs of a rollout with their verdicts: one of each problem, the first few."""
-    scored = rollouts.load(workdir / "rollouts" / f"{rollout:06d}.jsonl")
+    _, scored = rollouts.load(workdir / "rollouts" / f"{rollout:06d}.jsonl")
     firsts = [one for one in scored if one.completion.sample == 0][:rows]
     metrics.table(
         f"samples of rollout {rollout + 1}",

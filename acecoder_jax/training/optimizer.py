@@ -14,8 +14,11 @@ def make_optimizer(
     weight_decay: float = 0.0,
     clip_norm: float = 1.0,
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The optimiser and its schedule: linear warm-up over warmup_ratio of all updates, then a cosine to
-    final_ratio x learning_rate at the last one. Weight decay is decoupled (Loshchilov and Hutter, arXiv 1711.05101)."""
+    """The optimiser and its schedule: linear warm-up over warmup_ratio of all updates, then a cosine that would reach
+    final_ratio x learning_rate one update after the last.
+
+    Weight decay is decoupled (Loshchilov and Hutter, arXiv 1711.05101).
+    """
     warmup = round(warmup_ratio * updates)
     schedule = optax.warmup_cosine_decay_schedule(
         # the first update of a warm-up moves too: it has the first step of the ramp, not a rate of zero

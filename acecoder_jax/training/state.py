@@ -26,7 +26,8 @@ def create(params: Params, optimizer: optax.GradientTransformation, shardings: A
     """A fresh state around parameters; the optimiser's moments are made in the shards of `state_shardings`."""
     opt_shardings = None if shardings is None else shardings.opt_state
     opt_state = jax.jit(optimizer.init, out_shardings=opt_shardings)(params)
-    return TrainState(params, opt_state, jnp.zeros((), jnp.int32))
+    update = jnp.zeros((), jnp.int32)
+    return TrainState(params, opt_state, update if shardings is None else jax.device_put(update, shardings.update))
 
 
 def abstract(abstract_params: Params, optimizer: optax.GradientTransformation) -> TrainState:

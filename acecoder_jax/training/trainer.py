@@ -60,17 +60,23 @@ def make_trainer(
     row_tokens: int,
     logit_chunk: int,
 ) -> Trainer:
-    """optimizer: the knobs of `make_optimizer`; updates: how many the schedule spans."""
+    """optimizer: the knobs of `make_optimizer`; updates: how many the schedule spans.
+
+    ValueError where the rows of a micro-batch cannot be split evenly over the mesh: each device would do them all.
+    """
+    if rows % (shards := mesh.shape["data"] * mesh.shape["fsdp"]):
+        raise ValueError(f"trainer.rows is {rows}: not a multiple of the {shards} shards (data x fsdp) of the mesh")
     adam, schedule = make_optimizer(updates=updates, **optimizer)
     abstract = state.abstract(model.abstract_params, adam)
+    shardings = state.state_shardings(abstract, mesh)
     return Trainer(
         model=model,
         optimizer=adam,
         schedule=schedule,
-        update=make_update(model, loss, adam, logit_chunk=logit_chunk, mesh=mesh),
+        update=make_update(model, loss, adam, logit_chunk=logit_chunk, mesh=mesh, shardings=shardings),
         logps=make_logps(model, rows=rows, row_tokens=row_tokens, logit_chunk=logit_chunk, mesh=mesh),
         abstract=abstract,
-        shardings=state.state_shardings(abstract, mesh),
+        shardings=shardings,
         rows=rows,
         row_tokens=row_tokens,
     )

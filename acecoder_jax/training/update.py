@@ -56,9 +56,11 @@ def make_update(
     *,
     logit_chunk: int,
     mesh: jax.sharding.Mesh | None = None,
+    shardings: TrainState | None = None,
 ) -> Callable[[TrainState, Packed], tuple[TrainState, Metrics]]:
     """The function (state, packed mini-batch) -> (state after one optimiser step, summed metrics). Takes the old state.
 
+    shardings: where the new state lies; naming it keeps a second call from compiling again for other words of the same.
     Metrics are the loss's own, and grad_norm: the global norm of the gradient before clipping.
     """
 
@@ -81,7 +83,7 @@ def make_update(
         metrics = metrics | {"grad_norm": optax.global_norm(grads)}
         return TrainState(params, opt_state, state.update + 1), metrics
 
-    jitted = jax.jit(run, donate_argnums=0)
+    jitted = jax.jit(run, donate_argnums=0, out_shardings=None if shardings is None else (shardings, None))
 
     def update(state: TrainState, packed: Packed) -> tuple[TrainState, Metrics]:
         return jitted(state, place(packed.arrays, mesh), packed.micro_batches)

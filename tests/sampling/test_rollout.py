@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import math
 import types
 from concurrent.futures import Future
 from typing import Any
@@ -167,8 +166,8 @@ def test_a_rollout_is_read_back_to_the_bit(tmp_path):
     verdict = Verdict("toy/é/1", (Status.PASS, Status.INFRA), ("", "gone"), "inside", 0.25)
     scored = [rollout.Scored(completion, verdict), rollout.Scored(dataclasses.replace(completion, sample=2), verdict)]
     file = tmp_path / "rollouts" / "000002.jsonl"
-    rollout.save(file, scored)
-    assert rollout.load(file) == scored
+    rollout.save(file, scored, {"config": "a1", "decode_s": 0.1})
+    assert rollout.load(file) == ({"config": "a1", "decode_s": 0.1}, scored)
 
 
 def test_pass_at_k_counts_the_draws():
@@ -209,4 +208,5 @@ class TestEvaluate:
             {"pass@1": 0.0, "pass@3": 1 / 3}
         )
         everything = tuple(f"toy/{i}/0" for i in range(3))
-        assert math.isnan(self.evaluate(engine, 0, broken=everything)["pass@1"])
+        with pytest.raises(ValueError, match="the sandbox broke on every program"):
+            self.evaluate(engine, 0, broken=everything)

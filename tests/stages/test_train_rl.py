@@ -34,7 +34,7 @@ def decided(workdir: Path) -> list[dict]:
 
 def samples(workdir: Path) -> list[tuple]:
     """Every completion and verdict of a run, without times."""
-    rows = [row for file in sorted((workdir / "rollouts").iterdir()) for row in store.read_jsonl(file)]
+    rows = [row for file in sorted((workdir / "rollouts").iterdir()) for row in store.read_jsonl(file)[1:]]
     return [(json.dumps(row["completion"]), row["verdict"]["statuses"]) for row in rows]
 
 

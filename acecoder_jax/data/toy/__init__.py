@@ -81,8 +81,8 @@ def demonstrations(problems: Sequence[Problem], seed: int = 0) -> list[tuple[Pro
 
     Each family has one correct body and two plausible buggy ones (off by one, a wrong comparison, a wrong operator, a
     forgotten case), and the author writes each with a fixed weight. In 12 of the 32 families the correct body is the
-    most frequent one (weight 0.5); in the others it has about a quarter and one buggy body about half. The bodies are ordered
-    so that taking the likeliest token each time leads to the likeliest body too. So a policy fine-tuned on these
+    most frequent one (weight 0.5); in the others it has about a quarter and one buggy body about half. The bodies are
+    ordered so that taking the likeliest token each time leads to the likeliest body too. A policy fine-tuned on these
     replies passes 20 to 50% of held-out problems greedily and far more with 8 samples, and reinforcement learning with
     the tests as its reward can lift it to nearly all.
 
