@@ -34,9 +34,11 @@ def environment() -> dict[str, str]:
     return os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
 
 
-def start(*args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def start(*args: str, check: bool = True, timeout_s: float = 900) -> subprocess.CompletedProcess[str]:
     """The command run to its end."""
-    done = subprocess.run(command(*args), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        command(*args), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=timeout_s
+    )
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -44,7 +46,7 @@ def start(*args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
 def kill_when(seen: Callable[[], bool], *args: str) -> None:
     """Starts the command and kills it with SIGKILL as soon as `seen` says so."""
     process = subprocess.Popen(command(*args), cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 600
+    deadline = time.monotonic() + 900
     while not seen():
         assert process.poll() is None and time.monotonic() < deadline, "the run ended before it could be killed"
         time.sleep(0.02)
