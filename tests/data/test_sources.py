@@ -19,8 +19,8 @@ def test_unknown_source_lists_those_that_exist():
         data.load("_rows")
 
 
-def test_a_misspelt_argument_is_a_type_error():
-    with pytest.raises(TypeError, match="slpit"):
+def test_a_misspelt_argument_is_an_error_that_lists_those_there_are():
+    with pytest.raises(ValueError, match="takes split, seed, count, not slpit"):
         data.load("toy", slpit="train")
 
 
