@@ -40,7 +40,7 @@ def main(_: Sequence[str]) -> None:
         _start()
     except KeyboardInterrupt:
         _leave("interrupted; the same command with the same workdir goes on from what is saved there", code=130)
-    except presets.ConfigError as error:
+    except (presets.ConfigError, FileNotFoundError) as error:
         _leave(f"error: {error}")
     except (ValueError, OSError, RuntimeError) as error:
         # One that a `raise` of ours made speaks to the user; any other is a bug and needs its traceback.

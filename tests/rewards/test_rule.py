@@ -41,12 +41,6 @@ def test_a_broken_sandbox_is_no_reward_at_all(kind):
     assert rewards.make("rule", kind=kind, score_truncated=False)(completion("length"), Verdict("p/0", (I,))) is None
 
 
-def test_tests_that_ran_beside_the_program_earn_nothing_unless_allowed():
-    inside = Verdict("p/0", (P, P), mode="inside")
-    assert rewards.make("rule")(completion(), inside) == 0.0
-    assert rewards.make("rule", allow_inside=True)(completion(), inside) == 1.0
-
-
 def test_the_bonus_is_a_knob():
     assert rewards.make("rule", kind="pass_rate_bonus", full_pass_bonus=0.2)(completion(), Verdict("p/0", (P,))) == 1.2
 

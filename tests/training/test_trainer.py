@@ -22,7 +22,7 @@ CONFIG = ModelConfig(
 def trainer():
     return make_trainer(
         Model(CONFIG, jnp.float32, "none"), cross_entropy, parallel.make_mesh(data=2, fsdp=2, tensor=2),
-        updates=4, optimizer={"learning_rate": 0.5}, rows=2, row_tokens=8, logit_chunk=8,
+        updates=4, optimizer={"learning_rate": 0.5}, rows=4, row_tokens=8, logit_chunk=8,
     )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def test_weights_make_a_mean_over_the_tokens(trainer):
     packed = trainer.pack(sequences)
     weights = packed.unpack(packed.arrays["loss_weight_mbt"])
     np.testing.assert_allclose(np.concatenate(weights), [0, 0.2, 0.2, 0, 0.6], rtol=1e-6)
-    assert packed.arrays["tokens_mbt"].shape == (1, 2, 8)
+    assert packed.arrays["tokens_mbt"].shape == (1, 4, 8)
 
 
 def test_a_fresh_start_and_a_start_from_a_checkpoint(trainer, tmp_path):
@@ -58,5 +58,13 @@ def test_a_misspelt_knob_is_an_error():
     with pytest.raises(TypeError, match="learning_rat"):
         make_trainer(
             Model(CONFIG), cross_entropy, parallel.make_mesh(), updates=1, optimizer={"learning_rat": 1.0},
-            rows=1, row_tokens=8, logit_chunk=8,
+            rows=8, row_tokens=8, logit_chunk=8,
+        )  # fmt: skip
+
+
+def test_rows_that_cannot_be_split_over_the_mesh_are_refused():
+    with pytest.raises(ValueError, match="rows is 6: not a multiple of the 4 shards"):
+        make_trainer(
+            Model(CONFIG), cross_entropy, parallel.make_mesh(data=2, fsdp=2, tensor=2), updates=1,
+            optimizer={"learning_rate": 1.0}, rows=6, row_tokens=8, logit_chunk=8,
         )  # fmt: skip
