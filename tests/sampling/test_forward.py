@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acecoder_jax.models.config import ModelConfig, YarnScaling
+from acecoder_jax.models.config import FULL, SLIDING, ModelConfig, YarnScaling
 from acecoder_jax.models.decoder import Model
 from acecoder_jax.sampling import forward
 
@@ -19,7 +19,9 @@ GROUPED = ModelConfig(
 )  # fmt: skip
 CONFIGS = {
     "grouped_tied": GROUPED,
-    "windowed_untied": dataclasses.replace(GROUPED, sliding_window=4, max_window_layers=1, tie_word_embeddings=False),
+    "windowed_untied": dataclasses.replace(
+        GROUPED, sliding_window=4, layer_types=(SLIDING, FULL), tie_word_embeddings=False
+    ),
     "one_kv_head_yarn": dataclasses.replace(
         GROUPED, num_kv_heads=1, rope_scaling=YarnScaling(factor=2.0, original_max_position_embeddings=16)
     ),
