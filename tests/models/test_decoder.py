@@ -12,13 +12,14 @@ import pytest
 
 from acecoder_jax.models import layout
 from acecoder_jax.models.config import PUBLISHED, ModelConfig
-from acecoder_jax.models.decoder import REMAT, Model, rms_norm
+from acecoder_jax.models.decoder import REMAT, UNROLLED, Model, rms_norm
 
 CONFIG = ModelConfig(
     vocab_size=50, hidden_size=16, intermediate_size=24, num_layers=3, num_heads=4, num_kv_heads=2, head_dim=4,
     rope_theta=100.0,
 )  # fmt: skip
 WINDOWED = dataclasses.replace(CONFIG, sliding_window=3, max_window_layers=1)
+SCANNED = dataclasses.replace(CONFIG, num_layers=UNROLLED + 1)
 TIME = 12
 
 
@@ -110,11 +111,12 @@ def test_a_windowed_layer_forgets(params, tokens_bt):
     assert np.abs(logits(params, tokens_bt, config=WINDOWED) - logits(params, tokens_bt)).max() > 1e-3
 
 
-def test_what_the_backward_pass_keeps_changes_no_gradient(params, tokens_bt, capsys):
+def test_what_the_backward_pass_keeps_changes_no_gradient(tokens_bt, capsys):
+    params = random_params(Model(SCANNED))
     gradients, kept = {}, {}
     segment_bt, position_bt = np.ones((2, TIME), np.int32), np.tile(np.arange(TIME), (2, 1))
     for remat in REMAT:
-        model = Model(CONFIG, jnp.float32, remat)
+        model = Model(SCANNED, jnp.float32, remat)
 
         def loss(params, model=model):
             return jnp.sum(jnp.square(model.hidden(params, tokens_bt, segment_bt, position_bt)) * np.arange(16))

@@ -12,15 +12,16 @@ import pytest
 from acecoder_jax import parallel
 from acecoder_jax.algorithms import reinforce_pp
 from acecoder_jax.models.config import ModelConfig
-from acecoder_jax.models.decoder import Model
+from acecoder_jax.models.decoder import UNROLLED, Model
 from acecoder_jax.training import state as train_state
 from acecoder_jax.training.optimizer import make_optimizer
 from acecoder_jax.training.packing import Packed, TokenSequence, pack
 from acecoder_jax.training.update import make_logps, make_update
 
 CONFIG = ModelConfig(
-    vocab_size=72, hidden_size=32, intermediate_size=48, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=8
-)
+    vocab_size=72, hidden_size=32, intermediate_size=48, num_heads=4, num_kv_heads=2, head_dim=8,
+    num_layers=UNROLLED + 1,  # as in a real model, a scan: it compiles as fast as one layer
+)  # fmt: skip
 MODEL = Model(CONFIG, jnp.float32, "none")
 LEARNING_RATE, LONGEST = 1e-3, 14
 MESHES = {"fsdp4_tensor2": (1, 4, 2), "data2_fsdp2_tensor2": (2, 2, 2)}
