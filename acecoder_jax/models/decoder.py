@@ -33,7 +33,8 @@ REMAT: dict[str, Callable | None] = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
 
-# Up to this many layers the scan is unrolled: it still compiles fast, and saves a small model the copies of a scan.
+# Up to this many layers the scan is unrolled, where nothing is computed again: it still compiles fast, and saves a
+# small model the copies of a scan.
 UNROLLED = 8
 
 
@@ -125,7 +126,9 @@ class Decoder(nnx.Module):
 
         if (policy := REMAT[remat]) is not None:
             block = jax.checkpoint(block, policy=policy, prevent_cse=False)
-        x_btd, _ = jax.lax.scan(block, x_btd, (layer_state, windows_l), unroll=config.num_layers <= UNROLLED)
+        # Only a loop keeps what is computed again apart from its first computation: unrolled, XLA makes them one again.
+        unrolled = policy is None and config.num_layers <= UNROLLED
+        x_btd, _ = jax.lax.scan(block, x_btd, (layer_state, windows_l), unroll=unrolled)
         return rms_norm(x_btd, self.final_norm_d[...], config.rms_norm_eps)
 
 

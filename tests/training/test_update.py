@@ -158,12 +158,13 @@ def test_loss_and_gradient_are_those_of_sequences_alone(params, sequences, by_ha
 
 
 def test_the_update_moves_against_the_gradient_and_counts(params, reference):
-    state, _ = reference
+    state, metrics = reference
     assert state.update == 1
+    assert metrics["grad_norm"] < 1  # nothing to clip
     step = jax.tree.map(np.subtract, state.params, params)
-    for moved, gradient in zip(jax.tree.leaves(step), jax.tree.leaves(state.opt_state["gradient"]), strict=True):
-        clear = np.abs(gradient) > 1e-3 * np.abs(gradient).max()
-        np.testing.assert_allclose(moved[clear], -LEARNING_RATE * np.sign(gradient[clear]), rtol=2e-2)
+    for moved, g in zip(jax.tree.leaves(step), jax.tree.leaves(state.opt_state["gradient"]), strict=True):
+        # Adam's first step; float32 parameters of size 1 leave it an error of 1e-7
+        np.testing.assert_allclose(moved, -LEARNING_RATE * g / (np.abs(g) + 1e-8), atol=LEARNING_RATE / 1000)
 
 
 def test_one_sequence_a_row(params, sequences, update, packed, reference):
