@@ -33,8 +33,8 @@ import gc, json, os, sys, time
 sys.path.insert(0, sys.argv[1])
 for name in json.loads(sys.argv[2]):
     __import__(name)
-from jail import zygote
-zygote._rehearse()
+from jail import rehearsal
+rehearsal.rehearse()
 gc.collect()
 gc.freeze()
 times = []

@@ -1,5 +1,6 @@
 """The supervisor's end of its child processes: a zygote, and channels to the players and judges that it forks."""
 
+import collections
 import contextlib
 import json
 import os
@@ -21,6 +22,7 @@ _BOOT = (
     "import sys, json; sys.path[:0] = [sys.argv[1]]; from jail import zygote; "
     "zygote.main(int(sys.argv[2]), json.loads(sys.argv[3]))"
 )
+PLAYER, JUDGE, SCRIPT = 0, 1, 2  # slots of the zygote
 MAX_READS = 4
 REAP_S = 5.0  # a killed child is reaped in microseconds: past this the zygote itself is broken
 
@@ -126,6 +128,27 @@ class Channel:
         self.other.close()
 
 
+class Child:
+    """A forked player or judge."""
+
+    def __init__(self, slot: int):
+        self.slot = slot
+        self.channel = Channel()
+        self.frames: collections.deque[tuple[int, bytes]] = collections.deque()
+        self.expected = 4  # frames that may wait here: more is a flood
+
+    @property
+    def order(self) -> bytes:
+        """What makes the zygote fork it."""
+        return bytes([b"FJS"[self.slot], self.slot])
+
+    def read(self) -> None:
+        """Take in what has arrived. Raises wire.Malformed."""
+        self.frames.extend(frame for frame in self.channel.read() if frame[0] != wire.HELLO)
+        if len(self.frames) > self.expected:
+            raise wire.Malformed("more answers than questions")
+
+
 class Zygote:
     """A zygote process and the orders that it takes."""
 
@@ -133,6 +156,7 @@ class Zygote:
         self.control, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self.pid: int | None = None
+        self._spare: Child | None = None  # a player that was forked ahead
         command = [*PYTHON, "-c", _BOOT, PACKAGE, str(other.fileno()), json.dumps(config)]
         with other:
             self.process = subprocess.Popen(
@@ -156,7 +180,44 @@ class Zygote:
         self.control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
         return json.loads(data)
 
-    def order(self, packet: bytes, fds: list[int]) -> None:
+    def fork(self, slot: int, fds: tuple[int, ...] = ()) -> Child:
+        """A new child, or the player that was forked ahead."""
+        if slot == PLAYER and (spare := self._take_spare()):
+            return spare
+        child = Child(slot)
+        self._order(child.order, [child.channel.other.fileno(), *fds])
+        child.channel.other.close()
+        return child
+
+    def reap(self, child: Child) -> tuple[int, int, float, float, int]:
+        """Reap a child that is dead or dying: slot, wait status, user and system seconds, peak memory in bytes.
+
+        After a player the next one is forked, so that the next program need not wait for it.
+        """
+        child.channel.close()
+        order, fds, spare = bytes([ord("R"), child.slot]), [], None
+        if child.slot == PLAYER:
+            spare = Child(PLAYER)
+            order += spare.order
+            fds.append(spare.channel.other.fileno())
+        self._order(order, fds)
+        report = self._report()
+        if spare is not None:
+            spare.channel.other.close()
+            self._spare = spare
+        return report
+
+    def _take_spare(self) -> Child | None:
+        """The player that was forked ahead, unless something has killed it since."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.read()
+            if spare.channel.ended:
+                self.reap(spare)
+                spare, self._spare = self._spare, None
+        return spare
+
+    def _order(self, packet: bytes, fds: list[int]) -> None:
         """Send orders (see jail/zygote.py) and the descriptors that they need."""
         try:
             if fds:
@@ -166,8 +227,7 @@ class Zygote:
         except OSError as error:
             raise ZygoteDied(f"the zygote is gone: {error}") from None
 
-    def reaped(self) -> tuple[int, int, float, float, int]:
-        """The next report: slot, wait status, user and system seconds, peak memory in bytes."""
+    def _report(self) -> tuple[int, int, float, float, int]:
         try:
             packet = self.control.recv(64)
         except OSError as error:

@@ -35,18 +35,13 @@ class NotConstant(Exception):  # noqa: N818 - it reads as what happened
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """One constant assert: `name(arguments) op expected`. op "true" and "false" have no expected value."""
+    """One constant assert: `name(*args, **kwargs) op expected`. op "true" and "false" have no expected value."""
 
     name: str
-    arguments: bytes  # (args, kwargs), encoded
+    call: bytes  # (name, whether to drain an iterator, since the assert looks into it, args, kwargs), encoded
     op: str
     expected: Any
     expected_bytes: bytes  # the encoding of expected, where equal bytes mean equal values; else b""
-
-    @property
-    def drain(self) -> bool:
-        """Whether the assert looks into an iterator."""
-        return self.op in ("has", "has not")
 
 
 def checks(body: list[ast.stmt], entry: str) -> list[Check]:
@@ -103,31 +98,31 @@ def _check(test: ast.expr, alias: str, entry: str) -> Check:
             return dataclasses.replace(inner, op="false")
         raise NotConstant
     if isinstance(test, ast.Call):
-        return Check(entry, _arguments(test, alias), "true", None, b"")
+        return Check(entry, _call(test, alias, entry), "true", None, b"")
     if not isinstance(test, ast.Compare) or len(test.ops) != 1:
         raise NotConstant
     left, op, right = test.left, _COMPARE[type(test.ops[0])], test.comparators[0]
     if not _is_call(left, alias):
         left, op, right = right, _FLIPPED.get(op, op), left
-    arguments, expected = _arguments(left, alias), constant(right)
+    call, expected = _call(left, alias, entry, drain=op in ("has", "has not")), constant(right)
     if op in ("is", "is not") and not (expected is None or isinstance(expected, bool)):
         raise NotConstant
     data = encode(expected)
     same = op == "==" and expected == decode(data)  # a nan differs from itself
-    return Check(entry, arguments, op, expected, data if same else b"")
+    return Check(entry, call, op, expected, data if same else b"")
 
 
 def _is_call(node: ast.expr, alias: str) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == alias
 
 
-def _arguments(call: ast.expr, alias: str) -> bytes:
+def _call(call: ast.expr, alias: str, entry: str, drain: bool = False) -> bytes:
     if not isinstance(call, ast.Call) or not _is_call(call, alias):
         raise NotConstant
     if any(keyword.arg is None for keyword in call.keywords):
         raise NotConstant
     args = tuple(constant(arg) for arg in call.args)
-    return encode((args, {str(keyword.arg): constant(keyword.value) for keyword in call.keywords}))
+    return encode((entry, drain, args, {str(keyword.arg): constant(keyword.value) for keyword in call.keywords}))
 
 
 def constant(node: ast.expr) -> Any:

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from . import constant, stdin
-from .children import Zygote
+from .children import JUDGE, PLAYER, Child, Zygote
 from .jail import wire
-from .jail.codec import MAX_BYTES, Refused, encode
+from .jail.codec import MAX_BYTES, Refused, encode, encode_list
 from .jail.decode import NeedsNumpy, decode
 from .job import Job, Limits
-from .plan import TestPlan, plan
-from .run import JUDGE, PLAYER, Child, Died, Run, Timeout, settle
+from .plan import MAX_CALLS, TestPlan, plan
+from .run import Died, Run, Timeout, settle
 
 QUIET_S = 0.01  # how long a player of constant asserts runs before its replies are read one by one
 MAX_MESSAGE = 400  # characters
@@ -156,15 +156,12 @@ class Grading:
 
     def _constants(self, first: int) -> None:
         """Judge a row of constant tests on the replies of one player, which is asked for all of them at once."""
-        row = [first]
-        while row[-1] + 1 < len(self.tests) and self.tests[row[-1] + 1].kind == "constant":
-            row.append(row[-1] + 1)
-        row = [at for at in row if self.found[at] is None]
+        row, calls = self._row(first)
         last = not any(
-            found is None and test.kind == "judge" for found, test in zip(self.found, self.tests, strict=True)
+            found is None and at not in row and test.kind in ("constant", "judge")
+            for at, (found, test) in enumerate(zip(self.found, self.tests, strict=True))
         )
-        calls = [(check.name, check.drain, check.arguments) for at in row for check in self.tests[at].checks]
-        player = self._play(wire.frame(wire.CALLS, encode((last, calls))))
+        player = self._play(wire.frame(wire.CALLS, encode_list([encode(last), *calls])))
         player.expected = len(calls) + 1  # and that the program has been loaded
         if last:
             settle(player, QUIET_S)
@@ -178,6 +175,21 @@ class Grading:
                 break
         if last:
             self._end_player()
+
+    def _row(self, first: int) -> tuple[list[int], list[bytes]]:
+        """The constant tests from `first` on that a player is asked for at once, and their calls."""
+        row: list[int] = []
+        calls: list[bytes] = []
+        size = 0
+        for at in range(first, len(self.tests)):
+            more = [check.call for check in self.tests[at].checks]
+            size += sum(map(len, more))
+            if self.tests[at].kind != "constant" or (row and size > MAX_CALLS):
+                break
+            if self.found[at] is None:
+                row.append(at)
+                calls += more
+        return row, calls
 
     def _one_constant(self, at: int, player: Child) -> None:
         status, message, numpy = "pass", "", False
@@ -198,29 +210,34 @@ class Grading:
 
     def _judged(self, at: int) -> None:
         """Run a test in a judge of its own, linked to the player."""
-        test, ours = self.tests[at], socket.socketpair()
-        with ours[0] as of_player, ours[1] as of_judge:
+        test = self.tests[at]
+        of_player, of_judge = socket.socketpair()
+        with of_player:
             player = self._play(b"")
-            player.channel.send(wire.frame(wire.LINK), (of_player.fileno(),))
-            judge = self.processes.start(JUDGE, (of_judge.fileno(),))
-        judge.channel.send(wire.frame(wire.TEST, encode((self.job.setup, test.source, test.stubs, test.provided))))
-        verdict, unlinked = None, False
-        while verdict is None:
-            self.processes.wait(player, judge)
-            while player.frames:
-                kind, payload = player.frames.popleft()
-                if not self.loaded:
-                    self._load(kind, payload)
-                elif kind == wire.LINK and not unlinked:  # it says when it is done with this judge
-                    unlinked = True
-                else:
-                    raise wire.Malformed("an answer that nobody asked for")
-            if judge.frames:
-                verdict = _read_verdict(*judge.frames.popleft())
-            elif player.channel.ended:
-                raise Died(player)
-            elif judge.channel.ended:
-                raise Died(judge)
+            with of_judge:
+                judge = self.processes.start(JUDGE, (of_judge.fileno(),))
+            judge.channel.send(wire.frame(wire.TEST, encode((self.job.setup, test.source, test.stubs, test.provided))))
+            verdict, linked, unlinked = None, False, False
+            while verdict is None:
+                if self.loaded and not linked:  # before that it takes no descriptors
+                    player.channel.send(wire.frame(wire.LINK), (of_player.fileno(),))
+                    of_player.close()
+                    linked = True
+                self.processes.wait(player, judge)
+                while player.frames:
+                    kind, payload = player.frames.popleft()
+                    if not self.loaded:
+                        self._load(kind, payload)
+                    elif kind == wire.LINK and linked and not unlinked:  # it says when it is done with this judge
+                        unlinked = True
+                    else:
+                        raise wire.Malformed("an answer that nobody asked for")
+                if judge.frames:
+                    verdict = _read_verdict(*judge.frames.popleft())
+                elif player.channel.ended:
+                    raise Died(player)
+                elif judge.channel.ended:
+                    raise Died(judge)
         self.processes.drop(judge)
         self._conclude(at, *verdict)
         if None in self.found and not unlinked and self._reply(player)[0] != wire.LINK:

@@ -14,9 +14,10 @@ import functools
 from collections.abc import Iterable
 
 from .constant import Check, NotConstant, checks
-from .jail.codec import Refused
+from .jail.codec import MAX_BYTES, Refused
 from .jail.judge import MODULES, PROVIDED
 
+MAX_CALLS = MAX_BYTES // 2  # bytes of the calls of constant tests that a player is asked for at once
 MAX_SOURCE = 1 << 20  # characters of one test: a longer one is broken
 _BUILTINS = frozenset(dir(builtins)) | {"__name__", "__builtins__"}
 
@@ -71,7 +72,9 @@ def _plan_one(
 ) -> TestPlan:
     if entry is not None and not _is_class(entry):
         try:
-            return TestPlan("constant", source, checks=tuple(checks(tree.body, entry)))
+            found = tuple(checks(tree.body, entry))
+            if sum(len(check.call) for check in found) <= MAX_CALLS:
+                return TestPlan("constant", source, checks=found)
         except (NotConstant, Refused, RecursionError, ValueError, TypeError, ArithmeticError):
             pass
     used = _loaded(tree) | _loaded(setup)

@@ -39,10 +39,11 @@ class _Task:
 class _Worker:
     """A supervisor process and the jobs that it holds, in the order in which it grades them."""
 
-    def __init__(self, settings: dict[str, Any]):
+    def __init__(self, settings: dict[str, Any], core: int | None):
+        self.core = core
         self.socket, other = socket.socketpair()
         root = str(Path(__file__).resolve().parents[2])
-        command = [sys.executable, "-s", "-S", "-P", "-c", _BOOT, str(other.fileno()), json.dumps(settings), root]
+        command = [sys.executable, "-s", "-S", "-P", "-c", _BOOT, str(other.fileno()), json.dumps(settings | {"core": core}), root]
         with other:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[other.fileno()],
@@ -142,7 +143,7 @@ class Sandbox:
             raise SandboxError("the sandbox has been started")
         self._settings["jail"], self.report = jail_settings(self.limits, *self._isolation)
         try:
-            self._pool = [_Worker(self._settings) for _ in range(self.workers)]
+            self._pool = [_Worker(self._settings, core) for core in _cores(self.workers)]
             for worker in self._pool:
                 worker.ready()
         except BaseException:
@@ -310,10 +311,21 @@ class Sandbox:
                 self._queue.appendleft(task)
         if held:
             self._retry(held[0], "the worker died")
-        fresh = _Worker(self._settings)
+        fresh = _Worker(self._settings, worker.core)
         fresh.ready()
         self._pool[self._pool.index(worker)] = fresh
         selector.register(fresh.socket, selectors.EVENT_READ, fresh)
+
+
+def _cores(workers: int) -> list[int | None]:
+    """A core for each worker, where there are enough: its processes wait for one another, and find their memory in the
+    caches where the other one left it (a third faster on two cores).
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if workers > len(cores):
+        return [None] * workers
+    first = os.getpid() % len(cores)  # sandboxes of several trainers start on different ones
+    return [*cores[first:], *cores[:first]][:workers]
 
 
 def _resolve(task: _Task, verdict: Verdict) -> None:

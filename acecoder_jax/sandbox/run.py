@@ -4,14 +4,12 @@ import os
 import select
 import signal
 import time
-from collections import deque
 from collections.abc import Callable
 
-from .children import Channel, Zygote, ZygoteDied
+from .children import Channel, Child, Zygote, ZygoteDied
 from .jail import wire
 from .job import Limits
 
-PLAYER, JUDGE, SCRIPT = 0, 1, 2  # slots of the zygote
 SLOW_S = 0.05  # a program that runs longer gives the jobs behind it back
 LOOK_S = 0.5  # how often a long wait looks after the host
 HELLO_S = 5.0
@@ -24,26 +22,8 @@ class Timeout(Exception):  # noqa: N818 - it reads as what happened
 class Died(Exception):  # noqa: N818 - it reads as what happened
     """A child's stream ended before it had answered."""
 
-    def __init__(self, child: "Child"):
+    def __init__(self, child: Child):
         self.child = child
-
-
-class Child:
-    """A forked player or judge."""
-
-    def __init__(self, zygote: Zygote, slot: int, fds: tuple[int, ...] = ()):
-        self.slot = slot
-        self.channel = Channel()
-        self.frames: deque[tuple[int, bytes]] = deque()
-        self.expected = 4  # frames that may wait here: more is a flood
-        zygote.order(bytes([b"FJS"[slot], slot]), [self.channel.other.fileno(), *fds])
-        self.channel.other.close()
-
-    def read(self) -> None:
-        """Take in what has arrived. Raises wire.Malformed."""
-        self.frames.extend(frame for frame in self.channel.read() if frame[0] != wire.HELLO)
-        if len(self.frames) > self.expected:
-            raise wire.Malformed("more answers than questions")
 
 
 class Run:
@@ -58,7 +38,7 @@ class Run:
 
     def start(self, slot: int, fds: tuple[int, ...] = ()) -> Child:
         """Fork a child."""
-        child = Child(self.zygote, slot, fds)
+        child = self.zygote.fork(slot, fds)
         self.children.append(child)
         return child
 
@@ -75,9 +55,7 @@ class Run:
                 channel.read()
             except wire.Malformed:
                 continue
-        channel.close()
-        self.zygote.order(bytes([ord("R"), child.slot]), [])
-        _, status, user_s, system_s, peak = self.zygote.reaped()
+        _, status, user_s, system_s, peak = self.zygote.reap(child)
         self.spent_s += user_s + system_s
         self.memory_bytes = max(self.memory_bytes, peak)
         code = os.waitstatus_to_exitcode(status)

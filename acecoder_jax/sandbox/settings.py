@@ -20,6 +20,7 @@ ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
+    "LD_BIND_NOW": "1",  # symbols are looked up once, not in every child
 }
 WARM = (
     "abc", "bisect", "cmath", "collections", "collections.abc", "contextlib", "copy", "datetime", "decimal", "enum",

@@ -5,9 +5,10 @@ import json
 import os
 
 from . import constant
+from .children import SCRIPT, Child
 from .jail import wire
 from .jail.codec import encode
-from .run import SCRIPT, Child, Run
+from .run import Run
 
 MAX_TOLD = 200  # characters of output in a message
 

@@ -7,6 +7,7 @@ It is trusted and runs outside the jail; it holds the tests, so it makes itself 
 "back" returns a job that was not begun, because the one before it takes long: another worker may have it.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -33,6 +34,9 @@ class Supervisor:
         self.limits = Limits(**config["limits"])
         self.options = config["options"]
         self.jail = config["jail"]
+        if config["core"] is not None:
+            with contextlib.suppress(OSError):  # the machine took the core from us since: then any will do
+                os.sched_setaffinity(0, {config["core"]})
         self.zygote = Zygote(self.jail)
         self.jobs: deque[tuple[int, list[Any]]] = deque()
         self.buffer = b""

@@ -59,7 +59,7 @@ def test_outcome(test, result, status):
 
 def test_arguments_are_sent_as_written():
     (check,) = checks(ast.parse("assert f(1, [2, {'k': -3}], key=(None,)) == 0").body, "f")
-    assert decode(check.arguments) == ((1, [2, {"k": -3}]), {"key": (None,)})
+    assert decode(check.call) == ("f", False, (1, [2, {"k": -3}]), {"key": (None,)})
 
 
 def test_malformed_replies_never_pass():

@@ -56,6 +56,8 @@ def test_there_are_enough():
 def test_hostile_programs_earn_nothing_and_leave_nothing(tier):
     before = litter()
     supervisor = tier._pool[0].process.pid
+    assert tier.submit(Job("first", HONEST, HONEST_TESTS, "f")).result(60).passed
+    time.sleep(0.2)  # from now on a player waits ahead
     started = len(descendants(supervisor))
     futures = []
     for path in PROGRAMS:
@@ -71,7 +73,7 @@ def test_hostile_programs_earn_nothing_and_leave_nothing(tier):
     assert not wrong
     assert tier._pool[0].process.pid == supervisor, "the supervisor had to be replaced"
     deadline = time.monotonic() + 5
-    while len(descendants(supervisor)) > started and time.monotonic() < deadline:
+    while len(descendants(supervisor)) != started and time.monotonic() < deadline:
         time.sleep(0.05)
     assert len(descendants(supervisor)) == started
     assert litter() == before

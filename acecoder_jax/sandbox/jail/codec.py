@@ -14,7 +14,7 @@ import decimal
 import fractions
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 MAX_BYTES = 4 << 20  # of one encoded value
@@ -68,6 +68,11 @@ def encode(value: Any, hooks: Hooks = PLAIN) -> bytes:
     if len(out) > MAX_BYTES:
         raise Refused(f"larger than {MAX_BYTES} bytes")
     return bytes(out)
+
+
+def encode_list(items: Sequence[bytes]) -> bytes:
+    """The encoding of a list, from the encodings of its items."""
+    return b"l" + U32.pack(len(items)) + b"".join(items)
 
 
 _Put = Callable[[Any, bytearray, int, Hooks], None]

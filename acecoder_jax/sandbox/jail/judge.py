@@ -37,22 +37,27 @@ MODULES = [
 
 def main(fd: int, link_fd: int) -> None:
     """Judge one test, send the verdict, end. Never returns."""
-    stream = wire.Stream(fd)
-    stream.send(wire.HELLO)
     try:
-        received = stream.receive()
-        if received is not None and received[0] == wire.TEST:
-            setup, test, stubs, provided = decode(received[1])
-            peer = Peer(wire.Stream(link_fd), None)
-            namespace: dict[str, Any] = {"__name__": "test", "__builtins__": __builtins__}
-            namespace.update(provide(provided))
-            namespace.update((name, _stub(peer, name)) for name in stubs)
-            verdict = run_test(test, setup, namespace)
-            if peer.refused and verdict[0] == "pass":  # the test caught the refusal
-                verdict = "fail", peer.refused
-            stream.send(wire.VERDICT, encode(verdict))
+        serve(wire.Stream(fd), wire.Stream(link_fd))
     finally:
         os._exit(0)
+
+
+def serve(stream: wire.Stream, link: wire.Stream) -> None:
+    """Judge the test that comes, on what the program's process answers over the link."""
+    stream.send(wire.HELLO)
+    received = stream.receive()
+    if received is None or received[0] != wire.TEST:
+        return
+    setup, test, stubs, provided = decode(received[1])
+    peer = Peer(link, None)
+    namespace: dict[str, Any] = {"__name__": "test", "__builtins__": __builtins__}
+    namespace.update(provide(provided))
+    namespace.update((name, _stub(peer, name)) for name in stubs)
+    verdict = run_test(test, setup, namespace)
+    if peer.refused and verdict[0] == "pass":  # the test caught the refusal
+        verdict = "fail", peer.refused
+    stream.send(wire.VERDICT, encode(verdict))
 
 
 def _stub(peer: Peer, name: str) -> Any:

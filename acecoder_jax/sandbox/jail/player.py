@@ -80,8 +80,9 @@ def serve(stream: wire.Stream) -> None:
         if kind == wire.PROGRAM:
             if not _load(module, decode(payload), stream):
                 return
+            stream.accept()
         elif kind == wire.CALLS:
-            last, calls = decode(payload)
+            last, *calls = decode(payload)
             _play(module, calls, stream)
             if last:
                 return
@@ -119,8 +120,7 @@ def _function(module: types.ModuleType, name: str) -> Callable:
 def _play(module: types.ModuleType, calls: list, stream: wire.Stream) -> None:
     """Make the calls in order and send each result as soon as it is there: a later call may hang."""
     fd = stream.fd
-    for name, drain, arguments in calls:
-        args, kwargs = decode(arguments)
+    for name, drain, args, kwargs in calls:
         try:
             function = _function(module, name)
         except NameError as error:

@@ -61,14 +61,19 @@ class Parser:
 
 
 class Stream:
-    """A blocking stream socket that carries frames, and file descriptors beside them."""
+    """A blocking stream socket that carries frames, and file descriptors beside them once `accept` was called."""
 
     def __init__(self, fd: int):
-        self.socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fileno=fd)
         self.fd = fd
         self.descriptors: list[int] = []
+        self._accepts = False
+        self._socket: _socket.socket | None = None  # made late: it costs a child page faults
         self._parser = Parser()
         self._frames: list[tuple[int, bytes]] = []
+
+    def accept(self) -> None:
+        """From now on receive file descriptors too."""
+        self._accepts = True
 
     def send(self, kind: int, payload: bytes = b"") -> None:
         """Send one frame."""
@@ -77,15 +82,24 @@ class Stream:
     def receive(self) -> tuple[int, bytes] | None:
         """The next frame, or None at the end of the stream."""
         while not self._frames:
-            data, ancillary, _, _ = self.socket.recvmsg(1 << 16, _ANCILLARY)
-            for level, kind, content in ancillary:
-                if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-                    self.descriptors.append(_FD.unpack(content[: _FD.size])[0])
+            data = self._read_with_descriptors() if self._accepts else os.read(self.fd, 1 << 16)
             if not data:
                 return None
             self._frames = self._parser.feed(data)
         return self._frames.pop(0)
 
+    def _read_with_descriptors(self) -> bytes:
+        if self._socket is None:
+            self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fileno=self.fd)
+        data, ancillary, _, _ = self._socket.recvmsg(1 << 16, _ANCILLARY)
+        for level, kind, content in ancillary:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+                self.descriptors.append(_FD.unpack(content[: _FD.size])[0])
+        return data
+
     def close(self) -> None:
         """Close the descriptor."""
-        self.socket.close()
+        if self._socket is None:
+            os.close(self.fd)
+        else:
+            self._socket.close()

@@ -18,13 +18,12 @@ import struct
 import sys
 from typing import Any
 
-from . import confine, judge, kernel, player, wire
-from .codec import encode
+from . import confine, judge, kernel, player
+from .rehearsal import rehearse
 
 REPORT = struct.Struct("<BiddQ")
 _DESCRIPTORS = {ord("F"): 1, ord("J"): 2, ord("S"): 3}
 _MAX_DESCRIPTORS = 8
-REHEARSALS = 20
 
 
 def main(control_fd: int, config: dict[str, Any]) -> None:
@@ -37,8 +36,8 @@ def main(control_fd: int, config: dict[str, Any]) -> None:
     null = os.open("/dev/null", os.O_RDWR)
     sys.path[:] = config["path"]
     _warm(config["preload"])
-    _rehearse()
     kernel.share_code_pages()
+    rehearse()
     report = confine.enter(config)
     gc.set_threshold(10_000, 10, 10)  # a collection in a child touches what it would else share
     gc.collect()
@@ -62,23 +61,6 @@ def _warm(names: list[str]) -> None:
             __import__(name)
     finally:
         os.register_at_fork = register
-
-
-def _rehearse() -> None:
-    """Play a few programs here, before the jail closes: Python rewrites its bytecode in the first runs and fills its
-    free lists, and every page that a child writes to first is a page to copy.
-    """
-    program = "from typing import List\nimport math\n\ndef f(a: List[int], b=1):\n    return [x + b for x in a]\n"
-    calls = [("f", False, encode((([1, 2], 3), {}))), ("f", False, encode(((["x"],), {"b": "y"})))]
-    request = wire.frame(wire.PROGRAM, encode((program, "program"))) + wire.frame(wire.CALLS, encode((True, calls)))
-    modules = dict(sys.modules)
-    for _ in range(REHEARSALS):
-        ours, theirs = _socket.socketpair()
-        ours.send(request)
-        player.serve(wire.Stream(theirs.detach()))
-        ours.close()
-    sys.modules.clear()
-    sys.modules.update(modules)
 
 
 class Forker:
