@@ -118,7 +118,7 @@ class Verdict(Record):
 
     mode: "values" (tests judged away from the program) or "inside" (tests ran beside the program: untrusted).
     messages: what went wrong, one a test, capped in length; "" for a pass.
-    time_s: wall time that the program took in all.
+    time_s: wall time that the program took in all. memory_bytes: the most that one of its processes had in memory.
     """
 
     id: str
@@ -126,6 +126,7 @@ class Verdict(Record):
     messages: tuple[str, ...] = ()
     mode: str = "values"
     time_s: float = 0.0
+    memory_bytes: int = 0
 
     @property
     def pass_rate(self) -> float:

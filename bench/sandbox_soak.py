@@ -31,13 +31,17 @@ def main() -> None:
         wrong = sum(verdict.passed is (verdict.id[0] == "x") for verdict in sandbox.score(jobs(1000)))
         before, start = family(os.getpid()), time.perf_counter()
         counts: dict[str, int] = {}
-        for verdict in sandbox.score(jobs(options.programs)):
+        rss_kib = []  # of each process, ten times on the way
+        for number, verdict in enumerate(sandbox.score(jobs(options.programs))):
+            if number % (options.programs // 10) == 0:
+                rss_kib.append([rss(one) for one in (os.getpid(), *below(os.getpid()))])
             wrong += verdict.passed is (verdict.id[0] == "x")
             counts[verdict.statuses[0].value] = counts.get(verdict.statuses[0].value, 0) + 1
         elapsed = time.perf_counter() - start
         time.sleep(1)
         after = family(os.getpid())
     row = {"programs": options.programs, "seconds": round(elapsed, 1), "wrong": wrong, "statuses": counts}
+    row |= {"rss_kib_on_the_way": rss_kib}
     print(json.dumps(row | {"before": before, "after": after, "left_after_close": len(below(os.getpid()))}))
 
 
@@ -66,9 +70,16 @@ def family(pid: int) -> dict[str, int]:
     for one in (pid, *below(pid)):
         total["processes"] += 1
         total["descriptors"] += len(os.listdir(f"/proc/{one}/fd"))
-        with open(f"/proc/{one}/statm") as file:
-            total["rss_kib"] += int(file.read().split()[1]) * 4
+        total["rss_kib"] += rss(one)
     return total
+
+
+def rss(pid: int) -> int:
+    """Resident memory of a process in KiB; 0 when it has gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4
+    except OSError:
+        return 0
 
 
 if __name__ == "__main__":

@@ -43,7 +43,17 @@ class _Worker:
         self.core = core
         self.socket, other = socket.socketpair()
         root = str(Path(__file__).resolve().parents[2])
-        command = [sys.executable, "-s", "-S", "-P", "-c", _BOOT, str(other.fileno()), json.dumps(settings | {"core": core}), root]
+        command = [
+            sys.executable,
+            "-s",
+            "-S",
+            "-P",
+            "-c",
+            _BOOT,
+            str(other.fileno()),
+            json.dumps(settings | {"core": core}),
+            root,
+        ]
         with other:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[other.fileno()],
@@ -321,7 +331,7 @@ def _cores(workers: int) -> list[int | None]:
     """A core for each worker, where there are enough: its processes wait for one another, and find their memory in the
     caches where the other one left it (a third faster on two cores).
     """
-    cores = sorted(os.sched_getaffinity(0))
+    cores: list[int | None] = [*sorted(os.sched_getaffinity(0))]
     if workers > len(cores):
         return [None] * workers
     first = os.getpid() % len(cores)  # sandboxes of several trainers start on different ones
@@ -340,4 +350,5 @@ def _verdict(job: Job, row: dict[str, Any]) -> Verdict:
         messages=tuple(row["messages"]),
         mode=row["mode"],
         time_s=row["time_s"],
+        memory_bytes=row["memory_bytes"],
     )

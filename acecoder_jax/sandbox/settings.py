@@ -74,7 +74,7 @@ def jail_settings(
 
 def _rlimits(limits: Limits) -> list[tuple[int, int]]:
     return [
-        (resource.RLIMIT_FSIZE, max(limits.file_bytes, limits.output_bytes)),
+        (resource.RLIMIT_FSIZE, max(limits.file_bytes, limits.output_bytes + 1)),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NOFILE, 64),
         (resource.RLIMIT_MEMLOCK, 0),

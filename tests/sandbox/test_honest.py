@@ -133,3 +133,33 @@ def test_mbpp():
     assert not missed
     inside = [v for v in verdicts.values() if v.mode == "inside"]
     assert len(inside) < 0.02 * len(verdicts)
+
+
+def test_numpy_where_it_is_loaded():
+    pytest.importorskip("numpy")
+    program = """
+import numpy as np
+def f(n):
+    return np.arange(n) * 2
+def g(n):
+    return np.float64(n) / 4
+"""
+    tests = (
+        "assert (f(3) == [0, 2, 4]).all()",
+        "import numpy as np\nassert np.allclose(f(4), np.array([0, 2, 4, 6]))\nassert f(4).dtype == np.arange(1).dtype",
+        "assert f(3).shape == (3,)",
+        "assert g(1) == 0.25",
+        "assert g(1) == 0.5",
+        "assert f(2).tolist() == [0, 3]",
+    )
+    with Sandbox(workers=1, preload=("numpy",), quiet=True) as sandbox:
+        verdicts = [sandbox.submit(Job("a", program, tests, name)).result(120) for name in ("f", "g")]
+    statuses = [verdicts[0].statuses[n] for n in (0, 1, 2, 5)] + [verdicts[1].statuses[n] for n in (3, 4)]
+    assert [status.value for status in statuses] == ["pass", "pass", "pass", "fail", "pass", "fail"], verdicts
+
+
+def test_numpy_where_it_is_not_loaded(sandbox):
+    verdict = sandbox.submit(
+        Job("a", "import numpy as np\ndef f(n): return np.zeros(n)", ("assert f(1) == 0",))
+    ).result(60)
+    assert verdict.statuses[0].value == "error" and "numpy" in verdict.messages[0]

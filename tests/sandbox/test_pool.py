@@ -24,6 +24,15 @@ def test_statuses(sandbox):
     assert verdict.messages[0] == "" and "got 2" in verdict.messages[1] and "TypeError" in verdict.messages[2]
 
 
+def test_time_and_memory_are_told(sandbox):
+    small = grade(sandbox, ADD, "assert f(1) == 2")
+    large = grade(
+        sandbox, "import time\ndef f(n):\n    x = b'x' * n\n    time.sleep(0.2)\n    return len(x)", "assert f(1 << 26)"
+    )
+    assert 1 << 20 < small.memory_bytes < 1 << 26 < large.memory_bytes < 1 << 28
+    assert small.time_s < 0.2 <= large.time_s
+
+
 def test_judge(sandbox):
     tests = (
         "import math\nassert math.isclose(f(0.5, 0.5), 1)",
