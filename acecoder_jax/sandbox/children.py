@@ -31,6 +31,29 @@ class ZygoteDied(Exception):  # noqa: N818 - it reads as what happened
     """The zygote is gone or does not answer: the sandbox's failure, not the program's."""
 
 
+class Waits:
+    """The time that a process was ready to run while the machine ran others; 0 where the kernel does not say."""
+
+    def __init__(self, pid: int | None):
+        try:
+            self._fd: int | None = os.open(f"/proc/{pid}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._fd = None
+
+    def total_s(self) -> float:
+        """Since the process began."""
+        try:
+            return 0.0 if self._fd is None else int(os.pread(self._fd, 128, 0).split()[1]) / 1e9
+        except (OSError, ValueError, IndexError):
+            return 0.0
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
 class Channel:
     """A stream to one child. The kernel tells the child's process id with what it sends."""
 
@@ -106,14 +129,6 @@ class Channel:
         except OSError:
             return 0.0
 
-    def queued_s(self) -> float:
-        """Time that the child was ready to run while the machine ran others; 0 where the kernel does not say."""
-        try:
-            with open(f"/proc/{self.pid}/schedstat") as file:
-                return int(file.read().split()[1]) / 1e9
-        except (OSError, ValueError, IndexError):
-            return 0.0
-
     def kill(self) -> bool:
         """Kill the child. False when its process id is not known yet."""
         if self.pid is None:
@@ -164,6 +179,7 @@ class Zygote:
                 env=ENVIRONMENT, pass_fds=[other.fileno()], start_new_session=True, cwd="/",
             )  # fmt: skip
         self.report = self._ready()
+        self._waits = (Waits(os.getpid()), Waits(self.pid))
 
     def _ready(self) -> dict[str, Any]:
         self.control.settimeout(60.0)
@@ -179,6 +195,10 @@ class Zygote:
         self.control.settimeout(REAP_S)
         self.control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
         return json.loads(data)
+
+    def waits_s(self) -> float:
+        """The time that this process and the zygote have waited for a core."""
+        return sum(waits.total_s() for waits in self._waits)
 
     def fork(self, slot: int, fds: tuple[int, ...] = ()) -> Child:
         """A new child, or the player that was forked ahead."""
@@ -239,6 +259,8 @@ class Zygote:
     def close(self) -> None:
         """Kill the zygote, and with it every child; reap it."""
         self.control.close()
+        for waits in self._waits:
+            waits.close()
         if self.pid is not None and self.process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)

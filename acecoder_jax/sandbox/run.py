@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from .children import Channel, Child, Zygote, ZygoteDied
+from .children import Channel, Child, Waits, Zygote, ZygoteDied
 from .jail import wire
 from .job import Limits
 
@@ -33,6 +33,7 @@ class Run:
         self.zygote, self.limits, self.on_slow = zygote, limits, on_slow
         self.children: list[Child] = []
         self.began = self.test_began = time.monotonic()
+        self.waited_s = -zygote.waits_s()
         self.spent_s = self.test_cpu_s = 0.0
         self.memory_bytes = 0
 
@@ -55,6 +56,10 @@ class Run:
                 channel.read()
             except wire.Malformed:
                 continue
+        if time.monotonic() - self.began > SLOW_S:
+            waits = Waits(channel.pid)
+            self.waited_s += waits.total_s()
+            waits.close()
         _, status, user_s, system_s, peak = self.zygote.reap(child)
         self.spent_s += user_s + system_s
         self.memory_bytes = max(self.memory_bytes, peak)
@@ -78,30 +83,44 @@ class Run:
         return self.spent_s + sum(child.channel.cpu_s() for child in self.children)
 
     def left_s(self) -> float:
-        """Seconds until a limit can be reached, since CPU time runs no faster than wall time; 0 or less: reached.
+        """Seconds until a limit can be reached, since CPU time runs no faster than wall time; 0 or less: reached."""
+        return min(self._cpu_left_s(), self._wall_left_s())
 
-        A crowded machine is no fault of the program: wall time that it spent waiting for a core is not counted.
-        """
-        now, cpu_s, limits = time.monotonic(), self._cpu_s(), self.limits
-        cpu_left_s = min(limits.test_s - (cpu_s - self.test_cpu_s), limits.program_s - cpu_s)
-        wall_left_s = min(
+    def _cpu_left_s(self) -> float:
+        cpu_s = self._cpu_s()
+        return min(self.limits.test_s - (cpu_s - self.test_cpu_s), self.limits.program_s - cpu_s)
+
+    def _wall_left_s(self) -> float:
+        """A crowded machine is no fault of the program: time in which processes waited for a core is not counted."""
+        now, limits = time.monotonic(), self.limits
+        left_s = min(
             limits.test_s * limits.wall_factor - (now - self.test_began),
             limits.program_s * limits.wall_factor - (now - self.began),
         )
-        if wall_left_s <= 0 < cpu_left_s:
-            wall_left_s += sum(child.channel.queued_s() for child in self.children)
-        return min(cpu_left_s, wall_left_s)
+        if left_s > 0:
+            return left_s
+        for child in self.children:
+            waits = Waits(child.channel.pid)
+            left_s += waits.total_s()
+            waits.close()
+        return left_s + self.waited_s + self.zygote.waits_s()
 
     @property
     def exhausted(self) -> bool:
         """The program's own budget, over all its tests, is used up."""
-        wall_s = time.monotonic() - self.began
-        return self.spent_s >= self.limits.program_s or wall_s >= self.limits.program_s * self.limits.wall_factor
+        self.start_test()
+        return self.left_s() <= 0
 
     def wait(self, *children: Child) -> None:
         """Read from the children as soon as one has something to say or ends. Raises Timeout, wire.Malformed."""
         left_s = self.left_s()
         if left_s <= 0:
+            if self._cpu_left_s() > 0:  # what it said in time may lie here unread, where this process had to wait
+                _poll([child.channel for child in children], 0)
+                for child in children:
+                    child.read()
+                if any(child.frames or child.channel.ended for child in children):
+                    return
             raise Timeout
         if time.monotonic() - self.began >= SLOW_S:
             self.on_slow()

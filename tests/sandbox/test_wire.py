@@ -28,6 +28,9 @@ def test_a_frame_past_the_cap_is_malformed():
         wire.Parser(max_frame=100).feed(wire.HEADER.pack(101, 1))
 
 
+ZYGOTE = unittest.mock.Mock(waits_s=lambda: 0.0)
+
+
 class FakeChannel:
     """A child that says what it likes, and then is gone."""
 
@@ -62,7 +65,7 @@ def test_random_bytes_from_a_player_never_pass_a_test(data):
     if isinstance(data, list):
         data = b"".join(wire.frame(kind, payload) for kind, payload in data)
     grading = Grading(
-        Job("fuzz", "", ("assert f(1) == 'a value that no random bytes hold'",), "f"), None, Limits(),
+        Job("fuzz", "", ("assert f(1) == 'a value that no random bytes hold'",), "f"), ZYGOTE, Limits(),
         {"stop": "never", "allow_inside": False, "preload": ()}, lambda: None,
     )  # fmt: skip
     processes = grading.processes
