@@ -86,7 +86,8 @@ class Completion(Record):
     logps: log-prob of each response token under the raw policy (temperature 1).
     sampling_logps: the same under the distribution it was drawn from (temperature, top-p, top-k).
     policy_mask: 1 where the policy wrote the token, 0 where something else did (a tool's reply, a prefix).
-    finish_reason: "stop" (end token or stop string) or "length" (cut at max_new_tokens).
+    finish_reason: "stop" (end token or stop string), "length" (cut at max_new_tokens), "cancelled", or "error": the
+    request could not be met, and `error` says why.
     """
 
     problem_id: str
@@ -100,6 +101,7 @@ class Completion(Record):
     text: str
     finish_reason: str
     turn: int = 0
+    error: str = ""
 
     @property
     def id(self) -> str:

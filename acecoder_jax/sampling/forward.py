@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from acecoder_jax.models import linear, rope
-from acecoder_jax.models.attention import MASKED, NO_WINDOW, attention, mask
+from acecoder_jax.models.attention import MASKED, NO_WINDOW, attention
 from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.models.decoder import Params, head, rms_norm
 from acecoder_jax.models.sharding import constrain
@@ -74,29 +74,33 @@ def _rest(layer: Weights, x_std: jax.Array, out_stkgh: jax.Array, config: ModelC
     return x_std + linear.einsum("stf,fd->std", y_stf, layer["down_fd"], dtype).astype(dtype)
 
 
-def prefill(
-    weights: Weights, config: ModelConfig, tokens_st: jax.Array, length_s: jax.Array, cache_dtype: Any
-) -> Cache:
-    """The keys and values of prompts padded on the right: a cache of t positions, meaningful below each length."""
+def prefill(weights: Weights, config: ModelConfig, cache: Cache, tokens_st: jax.Array, offset: jax.Array) -> Cache:
+    """Reads the next t tokens of each prompt, from position `offset` on, and writes their keys and values.
+
+    What stands before them in the cache was written by the calls before. Rows are padded on the right: what is written
+    past a prompt's end is seen by none of its tokens, and overwritten by its answer.
+    """
     s, t = tokens_st.shape
-    position_st = jnp.broadcast_to(jnp.arange(t), (s, t))
-    segment_st = (position_st < length_s[:, None]).astype(jnp.int32)
+    length = cache[0]["k_skch"].shape[2]
+    position_st = jnp.broadcast_to(offset + jnp.arange(t), (s, t))
+    age_stc = position_st[:, :, None] - jnp.arange(length)
     cos_sth, sin_sth = rope.tables(config, position_st)
     x_std = constrain(weights["embed_vd"][tokens_st], "std")
-    cache = []
-    for layer, window in zip(weights["layers"], config.windows, strict=True):
+    written = []
+    for layer, kv, window in zip(weights["layers"], cache, config.windows, strict=True):
         q_stkgh, k_stkh, v_stkh = _qkv(layer, x_std, cos_sth, sin_sth, config)
-        cache.append(
-            {
-                "k_skch": k_stkh.swapaxes(1, 2).astype(cache_dtype),
-                "v_skch": v_stkh.swapaxes(1, 2).astype(cache_dtype),
-            }
-        )
-        mask_stt = mask(segment_st, position_st, segment_st, position_st, window or NO_WINDOW)
+        new = {"k_skch": k_stkh.swapaxes(1, 2), "v_skch": v_stkh.swapaxes(1, 2)}
+        kv = {
+            name: jax.lax.dynamic_update_slice(old, new[name].astype(old.dtype), (0, 0, offset, 0))
+            for name, old in kv.items()
+        }
+        written.append(kv)
+        mask_stc = (age_stc >= 0) & (age_stc < (window or NO_WINDOW))
+        k_sckh, v_sckh = kv["k_skch"].swapaxes(1, 2), kv["v_skch"].swapaxes(1, 2)
         q_stnh = q_stkgh.reshape(s, t, -1, config.head_dim)
-        out_stnh = attention(q_stnh, k_stkh, v_stkh, mask_stt, scale=config.head_dim**-0.5, dtype=x_std.dtype)
+        out_stnh = attention(q_stnh, k_sckh, v_sckh, mask_stc, scale=config.head_dim**-0.5, dtype=x_std.dtype)
         x_std = _rest(layer, x_std, out_stnh.reshape(q_stkgh.shape), config)
-    return cache
+    return written
 
 
 def decode_step(

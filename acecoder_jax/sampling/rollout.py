@@ -77,7 +77,7 @@ def sample_and_score(
     """`samples` completions of each problem with their verdicts, in the order of problems and samples.
 
     A program goes to the sandbox as soon as it is written, while others still decode. A verdict that is infra after
-    the sandbox's own retries stays infra.
+    the sandbox's own retries stays infra. ValueError for a prompt that the engine refuses.
     """
     by_id = {problem.id: problem for problem in problems}
     if len(by_id) < len(problems):
@@ -90,6 +90,8 @@ def sample_and_score(
     ]
     pending: dict[str, tuple[Completion, Future[Verdict]]] = {}
     for completion in engine.generate(requests, purpose):
+        if completion.error:
+            raise ValueError(completion.error)
         problem = by_id[completion.problem_id]
         job = Job(
             id=completion.id,

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import re
+import threading
 from typing import Any
 
 import jax
@@ -18,7 +20,13 @@ from acecoder_jax.training.packing import TokenSequence, response_mask
 from acecoder_jax.training.update import make_logps
 from acecoder_jax.types import Completion
 
-LIMITS: dict[str, Any] = {"max_prompt_tokens": 16, "max_new_tokens": 16, "chunk": 4, "prefill_rows": 2, "bucket": 16}
+LIMITS: dict[str, Any] = {
+    "max_prompt_tokens": 16,
+    "max_new_tokens": 16,
+    "chunk": 4,
+    "prefill_rows": 2,
+    "prefill_width": 4,
+}
 SEED = 5
 KINDS = [
     SamplingParams(max_new_tokens=16),
@@ -216,10 +224,14 @@ class TestEnds:
         ({"prompt_tokens": (-1, 2)}, "token ids outside the vocabulary"),
     ],
 )
-def test_a_bad_request_is_named(engine, requests, change, message):
+def test_a_bad_request_is_named(engine, requests, together, change, message):
+    """And the others go on."""
     bad = dataclasses.replace(requests[1], problem_id="mbpp/11", sample=3, **change)
-    with pytest.raises(ValueError, match=f"request 'mbpp/11' sample 3: .*{message}"):
-        list(engine.generate([requests[0], bad], "rollout"))
+    completions = run(engine, [requests[0], bad, requests[5]])
+    refused = completions.pop("mbpp/11/3")
+    assert refused.finish_reason == "error" and refused.tokens == ()
+    assert re.search(f"request 'mbpp/11' sample 3: .*{message}", refused.error)
+    assert completions.items() <= together.items()
 
 
 def test_no_weights_yet(config, words):
@@ -244,3 +256,99 @@ def test_update_takes_copies_and_takes_effect(config, words, params, engine, req
     assert not run(engine, [first]).items() <= together.items()
     engine.update(params)
     assert run(engine, [first]).items() <= together.items()
+
+
+class TestStreaming:
+    """Requests that come and go while the engine runs."""
+
+    def test_requests_are_added_while_it_runs(self, engine, requests, together):
+        completions = {}
+        with engine.start("rollout") as decoding:
+            later = iter(requests[3:])
+            for request in requests[:3]:
+                decoding.add(request)
+            for completion in decoding:
+                completions[completion.id] = completion
+                for _, request in zip(range(2), later, strict=False):
+                    decoding.add(request)
+                if len(completions) == len(requests):
+                    decoding.close()
+        assert completions == together
+
+    def test_another_thread_adds_and_the_idle_engine_wakes(self, engine, requests, together):
+        with engine.start("rollout") as decoding:
+            first_done = threading.Event()
+
+            def client():
+                decoding.add(requests[0])
+                first_done.wait(60)
+                decoding.add(requests[7])
+                decoding.close()
+
+            thread = threading.Thread(target=client)
+            thread.start()
+            completions = {}
+            for completion in decoding:
+                completions[completion.id] = completion
+                first_done.set()
+            thread.join()
+        assert len(completions) == 2 and completions.items() <= together.items()
+
+    def test_cancelled_requests_end_and_the_others_do_not_notice(self, engine, requests, together):
+        """One in a slot, with what it has so far; one that still waits, with nothing."""
+        running, waiting = requests[10], requests[14]
+        with engine.start("rollout") as decoding:
+            for request in requests:
+                decoding.add(request)
+            decoding.close()
+            completions = {}
+            for completion in decoding:
+                if not completions:
+                    decoding.cancel(waiting)
+                    decoding.cancel(running)
+                completions[completion.id] = completion
+        assert len(completions) == len(requests)
+        ended = {name for name, completion in completions.items() if completion.finish_reason == "cancelled"}
+        assert ended and ended <= {f"{r.problem_id}/{r.sample}" for r in (running, waiting)}
+        for name, completion in completions.items():
+            whole = together[name]
+            if name in ended:
+                assert completion.tokens == whole.tokens[: len(completion.tokens)]
+                assert len(completion.logps) == len(completion.tokens) < len(whole.tokens)
+            else:
+                assert completion == whole
+
+    def test_a_closed_run_takes_no_more(self, engine, requests):
+        with engine.start("rollout") as decoding:
+            decoding.close()
+            with pytest.raises(ValueError, match="takes no more requests"):
+                decoding.add(requests[0])
+            assert list(decoding) == []
+
+
+def test_a_long_prompt_does_not_stop_the_others(config, words, params, requests):
+    """Between two chunks of those that decode at most `prefill_calls` calls read prompts."""
+    engine = make_engine(config, words, params, slots=2, prefill_rows=1, prefill_width=2, prefill_calls=1)
+    calls = []
+    programs = engine._programs
+
+    def watched(name):
+        program = getattr(programs, name)
+        return lambda *args, **kw: calls.append(name) or program(*args, **kw)
+
+    engine._programs = dataclasses.replace(programs, prefill=watched("prefill"), decode=watched("decode"))
+    short, long = (next(r for r in requests if len(r.prompt_tokens) == n and r.sample == 0) for n in (1, 16))
+    assert len(run(engine, [short, long])) == 2
+    text = "".join(name[0] for name in calls)
+    assert text.startswith("pdpdpdpd") and text.count("p") == 8  # then the short one has ended
+
+
+def test_logits_that_are_not_finite_end_a_request_with_an_error(config, words, params, requests):
+    engine = make_engine(config, words, params | {"final_norm_d": params["final_norm_d"] * np.nan})
+    (completion,) = engine.generate(requests[:1], "rollout")
+    assert completion.finish_reason == "error" and "not finite" in completion.error and completion.tokens == ()
+
+
+def test_the_caches_bytes_are_those_computed(engine):
+    state, prompts = engine._programs.empty(), engine._programs.blank()
+    assert engine.cache_bytes == sum(leaf.nbytes for leaf in jax.tree.leaves((state["cache"], prompts)))

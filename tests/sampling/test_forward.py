@@ -47,15 +47,15 @@ def jitted(name: str) -> dict[str, Any]:
     config = CONFIGS[name]
     return {
         "weights": jax.jit(functools.partial(forward.to_weights, config=config, dtype=jnp.float32)),
-        "prefill": jax.jit(functools.partial(forward.prefill, config=config, cache_dtype=jnp.float32)),
+        "prefill": jax.jit(functools.partial(forward.prefill, config=config)),
         "step": jax.jit(functools.partial(forward.decode_step, config=config)),
     }
 
 
-def decode(name: str, fill: float = 0.0) -> np.ndarray:
+def decode(name: str, fill: float = 0.0, width: int = 16) -> np.ndarray:
     """Logits [prompts, steps, v] after each token from the prompt's last on, teacher-forced, in scattered slots.
 
-    The cache holds `fill` before anything is written to it.
+    The caches hold `fill` before anything is written to them; prompts are read `width` tokens at a time.
     """
     run, config = jitted(name), CONFIGS[name]
     weights = run["weights"](random_params(name))
@@ -63,8 +63,11 @@ def decode(name: str, fill: float = 0.0) -> np.ndarray:
     prompts = np.zeros((4, 16), np.int32)
     for row, n in enumerate(PROMPTS):
         prompts[row, : n - 1] = tokens()[row, : n - 1]
-    length_s = np.array([n - 1 for n in PROMPTS] + [0], np.int32)
-    prefilled = run["prefill"](weights, tokens_st=prompts, length_s=length_s)
+    prefilled = jax.tree.map(lambda leaf: leaf + fill, forward.empty_cache(config, 4, 16, jnp.float32))
+    for offset in range(0, 16, width):
+        prefilled = run["prefill"](
+            weights, cache=prefilled, tokens_st=prompts[:, offset : offset + width], offset=np.int32(offset)
+        )
     cache = jax.tree.map(lambda leaf: leaf + fill, forward.empty_cache(config, SLOTS, CACHE, jnp.float32))
     slot_n, row_n = np.array([*SLOT_OF, SLOTS, SLOTS]), np.array([0, 1, 2, 0, 0])
     cache = jax.jit(forward.insert)(cache, prefilled, slot_n, row_n)
@@ -78,9 +81,10 @@ def decode(name: str, fill: float = 0.0) -> np.ndarray:
     return np.stack(out, axis=1)
 
 
+@pytest.mark.parametrize("width", [16, 4])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_prefill_and_decode_equal_the_full_forward(name):
-    decoded = decode(name)
+def test_prefill_and_decode_equal_the_full_forward(name, width):
+    decoded = decode(name, width=width)
     position_bt = np.tile(np.arange(LENGTH), (len(PROMPTS), 1))
     model = Model(CONFIGS[name], jnp.float32, "none")
     whole = np.asarray(jax.jit(model.logits)(random_params(name), tokens(), np.ones_like(position_bt), position_bt))
