@@ -10,6 +10,7 @@ import gzip
 import json
 import os
 import threading
+import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -56,6 +57,16 @@ def stream_jsonl(path: PathLike) -> Iterator[Row]:
     for number, line in enumerate(_lines(path), start=1):
         if line.strip():
             yield _parse(path, number, line)
+
+
+def scan_jsonl(path: PathLike) -> Iterator[tuple[int, Row | str]]:
+    """The number of each line that is not blank, with its row; or, for a line that is no JSON object, what is wrong.
+
+    Raises FileNotFoundError, and ValueError for a damaged compressed file.
+    """
+    for number, line in enumerate(_lines(path), start=1):
+        if line.strip():
+            yield number, _row_or_problem(line)
 
 
 def done_ids(path: PathLike, key: str = "id") -> set[str]:
@@ -183,19 +194,24 @@ def _lines(path: PathLike) -> Iterator[bytes]:
     with cast(BinaryIO, opened) as file:
         try:
             yield from file
-        except (EOFError, gzip.BadGzipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(f"{path}: damaged compressed file: {error}") from error
 
 
 def _parse(path: PathLike, number: int, line: bytes) -> Row:
+    row = _row_or_problem(line)
+    if isinstance(row, str):
+        raise ValueError(f"{path}, line {number}: {row}")
+    return row
+
+
+def _row_or_problem(line: bytes) -> Row | str:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         torn = "" if line.endswith(b"\n") else " (a torn last line: a run was killed while writing it)"
-        raise ValueError(f"{path}, line {number}: damaged JSON: {error}{torn}") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
-    return row
+        return f"damaged JSON: {error}{torn}"
+    return row if isinstance(row, dict) else f"expected a JSON object, found {type(row).__name__}"
 
 
 def _is_torn(file: BinaryIO) -> bool:

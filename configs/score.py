@@ -3,8 +3,9 @@
     python -m acecoder_jax.main --config=configs/score.py --config.input=IN.jsonl --config.output=OUT.jsonl
 
 In, a row an id: {"id", "program", "tests": [...]}, optionally "entry_point", "setup" and "profile". Out, a row an id as
-it finishes: {"id", "statuses", "messages", "pass_rate", "mode", "time_s"}. CPU only. The same command goes on where
-it was stopped. The presets acecoder_0.2s and acecoder_0.8s have AceCoder's time limits.
+it finishes: {"id", "statuses", "messages", "mode", "time_s", "memory_bytes", "pass_rate"}; WORKDIR/results.json sums up
+all rows of the input that the output holds, whichever start judged them. CPU only. The same command goes on where it
+was stopped. The presets acecoder_0.2s and acecoder_0.8s have AceCoder's time limits.
 """
 
 from ml_collections import ConfigDict
@@ -31,9 +32,9 @@ def get_config(argument: str = "") -> ConfigDict:
             "limits": {"test_s": 1.0, "program_s": 8.0, "memory_bytes": 1 << 30},
             "sandbox": {
                 "workers": 0,  # 0: one a core
-                "min_isolation": 4,  # the weakest tier that will do: docs/sandbox.md
+                "min_isolation": 4,  # the weakest tier that will do, 1 to 4; docs/sandbox.md has what each promises
                 "allow_inside": False,  # let tests pass that can only run beside the program
-                "stop": "never",  # or "failure", "timeout": at the first
+                "stop": "never",  # or at the first "failure" (binary rewards), at the first "timeout"
                 "preload": (),  # packages beside the standard library that programs may import
             },
         }

@@ -39,9 +39,11 @@ def test_gz_is_read_and_never_appended_or_repaired(tmp_path):
         store.append_jsonl(path, [{"id": 3}])
     with pytest.raises(ValueError, match="compressed"):
         store.read_jsonl(path, repair=True)
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ValueError, match=r"rows\.jsonl\.gz: damaged"):
-        store.read_jsonl(path)
+    whole = path.read_bytes()
+    for damaged in (whole[:-9], b"no gzip", whole[:12] + bytes(byte ^ 0xFF for byte in whole[12:])):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"rows\.jsonl\.gz: damaged"):
+            store.read_jsonl(path)
 
 
 @pytest.mark.parametrize("torn_at", [1, 5, 9])
@@ -76,6 +78,17 @@ def test_damage_names_file_and_line(tmp_path):
     path.write_bytes(b'{"id": 1}\n{"id"')
     with pytest.raises(ValueError, match=r"line 2: .*torn last line"):
         store.read_jsonl(path)
+
+
+def test_a_scan_goes_on_after_damage_and_counts_blank_lines(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    deep = b"[" * 100_000
+    path.write_bytes(b'{"id": 1}\n\n{"id": \n  \n"\xff"\n[2]\n' + deep + b'\n{"id": 2}\n{"id"')
+    scanned = dict(store.scan_jsonl(path))
+    assert {number: row for number, row in scanned.items() if isinstance(row, dict)} == {1: {"id": 1}, 8: {"id": 2}}
+    assert list(scanned) == [1, 3, 5, 6, 7, 8, 9]
+    assert all("damaged JSON" in scanned[number] for number in (3, 5, 7, 9)) and "torn" in scanned[9]
+    assert scanned[6] == "expected a JSON object, found list"
 
 
 def test_a_missing_file(tmp_path):

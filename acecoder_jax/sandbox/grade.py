@@ -9,14 +9,19 @@ from typing import Any
 from . import constant, stdin
 from .children import JUDGE, PLAYER, Child, Zygote
 from .jail import wire
-from .jail.codec import MAX_BYTES, Refused, encode, encode_list
-from .jail.decode import NeedsNumpy, decode
+from .jail.codec import Refused, encode, encode_list
+from .jail.decode import decode
 from .job import Job, Limits
 from .plan import MAX_CALLS, TestPlan, plan
-from .run import Died, Run, Timeout, settle
+from .run import Died, Run, Timeout, poll, settle
 
 QUIET_S = 0.01  # how long a player of constant asserts runs before its replies are read one by one
+UNLINK_S = 0.05  # how long a player may take to see that a judge is gone: its program may be busy with a call
 MAX_MESSAGE = 400  # characters
+MAX_PROGRAM = 1 << 20  # bytes
+MAX_VERDICT = 1 << 16  # bytes of a judge's verdict
+_ORDER = ("constant", "judge", "stdin", "inside")  # the later the kind, the more its tests can do
+UNLINKED = wire.LINK, b""  # a player says so when its judge has closed the link
 _TIMEOUT = ("timeout", "killed: out of time")
 _STATUSES = ("pass", "fail", "error", "timeout", "crash")
 
@@ -45,8 +50,9 @@ class Grading:
         for at, test in enumerate(self.tests):
             if test.kind == "broken":
                 self._conclude(at, "error", test.message)
-        if len(self.job.program) > MAX_BYTES // 4:
-            self._rest("error", f"a program of {len(self.job.program)} characters")
+        size = len(self.job.program.encode("utf-8", "surrogatepass"))
+        if size > MAX_PROGRAM:
+            self._rest("error", f"a program of {size} bytes")
         try:
             while (one := self._next()) is not None:
                 self._step(one)
@@ -62,14 +68,14 @@ class Grading:
         }
 
     def _next(self) -> int | None:
-        """The next test without a status. Those that run inside come last."""
+        """The next test without a status, the harmless kinds first."""
         if None not in self.found:
             return None
         if self.processes.exhausted:
             self._rest("timeout", "the program's time is up")
             return None
         remaining = [at for at, found in enumerate(self.found) if found is None]
-        return min(remaining, key=lambda at: (self.tests[at].kind == "inside", at))
+        return min(remaining, key=lambda at: (_ORDER.index(self.tests[at].kind), at))
 
     def _step(self, at: int) -> None:
         """Run one test, or a row of constant ones. A child that dies or runs out of time costs that test alone."""
@@ -83,18 +89,22 @@ class Grading:
             }[self.tests[at].kind](at)
         except NotLoaded as error:
             self._rest(*error.args)
-        except Timeout:
-            self._failed(*_TIMEOUT)
-        except Died as death:
-            reason = self.processes.drop(death.child)
-            if "SIGXCPU" in reason:  # the kernel's own limit, a backstop
-                self._failed(*_TIMEOUT)
-            elif death.child is self.player:
-                self._failed("crash", reason)
-            else:
-                self._failed("crash", f"the test itself: {reason}")
-        except wire.Malformed as error:
-            self._failed("crash", f"a malformed reply: {error}")
+        except (Timeout, Died, wire.Malformed) as failure:
+            self._failed(*self._explain(failure))
+
+    def _explain(self, failure: Exception) -> tuple[str, str]:
+        """The status and message of what a child did. One that has died is reaped."""
+        if isinstance(failure, Timeout):
+            return _TIMEOUT
+        if not isinstance(failure, Died):
+            return "crash", f"a malformed reply: {failure}"
+        reason = self.processes.drop(failure.child)
+        if "SIGXCPU" in reason:  # the kernel's own limit, a backstop
+            return _TIMEOUT
+        if failure.child is not self.player:
+            return "crash", f"the test itself: {reason}"
+        self.player = None
+        return "crash", reason
 
     def _failed(self, status: str, message: str) -> None:
         """End the present test, and every child. Where the program did not even load, no test can run."""
@@ -132,25 +142,26 @@ class Grading:
 
     def _reply(self, player: Child) -> tuple[int, bytes]:
         """The player's next frame. Raises NotLoaded, Timeout, Died, wire.Malformed."""
-        while True:
-            while player.frames:
-                kind, payload = player.frames.popleft()
-                if not self.loaded:
-                    self._load(kind, payload)
-                else:
-                    return kind, payload
-            if player.channel.ended:
-                raise Died(player)
-            self.processes.wait(player)
+        if not self.loaded:
+            self._load(player)
+        return self._frame(player)
 
-    def _load(self, kind: int, payload: bytes) -> None:
-        """Note that the program's own text has run."""
+    def _load(self, player: Child) -> None:
+        """Wait until the program's own text has run. Raises as _reply does."""
+        kind, payload = self._frame(player)
         if kind == wire.NOT_LOADED:
             raise NotLoaded(*constant.raised(payload))
         if kind != wire.LOADED:
             raise wire.Malformed("an answer before the program was loaded")
         self.loaded = True
         self.processes.start_test()
+
+    def _frame(self, player: Child) -> tuple[int, bytes]:
+        while not player.frames:
+            if player.channel.ended:
+                raise Died(player)
+            self.processes.wait(player)
+        return player.frames.popleft()
 
     # ---- constant tests
 
@@ -182,26 +193,29 @@ class Grading:
         calls: list[bytes] = []
         size = 0
         for at in range(first, len(self.tests)):
+            if self.found[at] is not None or self.tests[at].kind != "constant":
+                continue
             more = [check.call for check in self.tests[at].checks]
             size += sum(map(len, more))
-            if self.tests[at].kind != "constant" or (row and size > MAX_CALLS):
+            if row and size > MAX_CALLS:
                 break
-            if self.found[at] is None:
-                row.append(at)
-                calls += more
+            row.append(at)
+            calls += more
         return row, calls
 
     def _one_constant(self, at: int, player: Child) -> None:
-        status, message, numpy = "pass", "", False
+        status, message, judge = "pass", "", False
         for check in self.tests[at].checks:
             kind, payload = self._reply(player)
-            if status != "pass" or numpy:
+            if status != "pass" or judge:
                 continue  # an earlier assert of this test has failed: the reply is not for anyone
             try:
                 status, message = constant.outcome(check, kind, payload)
-            except NeedsNumpy:
-                numpy = True
-        if numpy:
+            except constant.NeedsJudge:
+                judge = True
+            if payload != check.expected_bytes:  # it had to be read, here
+                self.processes.check_clock()
+        if judge:
             self.tests[at] = dataclasses.replace(self.tests[at], kind="judge", stubs=(self.tests[at].checks[0].name,))
         else:
             self._conclude(at, status, message)
@@ -209,39 +223,54 @@ class Grading:
     # ---- other tests
 
     def _judged(self, at: int) -> None:
-        """Run a test in a judge of its own, linked to the player."""
+        """Run a test in a judge of its own, linked to the player, once the program has been loaded."""
         test = self.tests[at]
+        player = self._play(b"")
+        if not self.loaded:
+            self._load(player)
         of_player, of_judge = socket.socketpair()
-        with of_player:
-            player = self._play(b"")
-            with of_judge:
-                judge = self.processes.start(JUDGE, (of_judge.fileno(),))
-            judge.channel.send(wire.frame(wire.TEST, encode((self.job.setup, test.source, test.stubs, test.provided))))
-            verdict, linked, unlinked = None, False, False
-            while verdict is None:
-                if self.loaded and not linked:  # before that it takes no descriptors
-                    player.channel.send(wire.frame(wire.LINK), (of_player.fileno(),))
-                    of_player.close()
-                    linked = True
-                self.processes.wait(player, judge)
-                while player.frames:
-                    kind, payload = player.frames.popleft()
-                    if not self.loaded:
-                        self._load(kind, payload)
-                    elif kind == wire.LINK and linked and not unlinked:  # it says when it is done with this judge
-                        unlinked = True
-                    else:
-                        raise wire.Malformed("an answer that nobody asked for")
-                if judge.frames:
-                    verdict = _read_verdict(*judge.frames.popleft())
-                elif player.channel.ended:
-                    raise Died(player)
-                elif judge.channel.ended:
-                    raise Died(judge)
-        self.processes.drop(judge)
+        with of_player, of_judge:
+            player.channel.send(wire.frame(wire.LINK), (of_player.fileno(),))
+            judge = self.processes.start(JUDGE, (of_judge.fileno(),))
+        judge.channel.send(wire.frame(wire.TEST, encode((self.job.setup, test.source, test.stubs, test.provided))))
+        try:
+            verdict = self._verdict(player, judge)
+        except (Timeout, Died, wire.Malformed) as failure:
+            verdict = self._explain(failure)
+        if judge in self.processes.children:
+            self.processes.drop(judge)
         self._conclude(at, *verdict)
-        if None in self.found and not unlinked and self._reply(player)[0] != wire.LINK:
-            raise wire.Malformed("an answer that nobody asked for")
+        if None in self.found:
+            self._unlink()
+
+    def _verdict(self, player: Child, judge: Child) -> tuple[str, str]:
+        """What the judge says. Raises Timeout, Died, wire.Malformed."""
+        while not judge.frames:
+            if player.frames and [*player.frames] != [UNLINKED]:
+                raise wire.Malformed("an answer that nobody asked for")
+            if player.channel.ended:
+                raise Died(player)
+            if judge.channel.ended:
+                raise Died(judge)
+            self.processes.wait(player, judge)
+        return _read_verdict(*judge.frames.popleft())
+
+    def _unlink(self) -> None:
+        """Keep the player where it is done with the judge that is gone. A busy one, or worse, is ended."""
+        player = self.player
+        if player is None:
+            return
+        deadline = time.monotonic() + UNLINK_S
+        try:
+            while not (player.frames or player.channel.ended) and (left_s := deadline - time.monotonic()) > 0:
+                poll([player.channel], left_s)
+                player.read()
+        except wire.Malformed:
+            player.frames.clear()
+        if [*player.frames] == [UNLINKED]:
+            player.frames.clear()
+        else:
+            self._end_player()
 
     def _inside(self, at: int) -> None:
         """Run a test beside the program, in a player of its own. Untrusted."""
@@ -272,9 +301,9 @@ def _script_plan(test: str) -> TestPlan:
 
 def _read_verdict(kind: int, payload: bytes) -> tuple[str, str]:
     try:
-        status, message = decode(payload)
-    except (Refused, ValueError, TypeError):
-        status, message = "", ""
-    if kind != wire.VERDICT or status not in _STATUSES or not isinstance(message, str):
+        verdict = decode(payload) if kind == wire.VERDICT and len(payload) <= MAX_VERDICT else None
+    except Refused:
+        verdict = None
+    if type(verdict) is not tuple or [*map(type, verdict)] != [str, str] or verdict[0] not in _STATUSES:
         raise wire.Malformed("not a verdict")
-    return status, message
+    return verdict

@@ -7,87 +7,33 @@ import dataclasses
 import json
 import os
 import selectors
-import socket
-import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, Self
 
 from ..types import Status, Verdict
 from .job import Job, Limits
 from .settings import SandboxError, describe, jail_settings
+from .worker import Task, Worker, cores
 
 DEPTH = 16  # jobs that a worker holds: enough to hide this process's own delays
 BUSY, PAUSE_S = 8, 0.001
 ATTEMPTS = 3  # before a job whose worker breaks is given up as infra
+PAUSES_S = (0.5, 2.0, 8.0)  # before each further try to start a worker; the last again and again while another works
+LOOK_S = 1.0  # how often the workers are looked at: one that is stuck is killed
 _JSON = json.JSONEncoder(check_circular=False).encode
-_BOOT = "import sys; sys.path.insert(0, sys.argv[3]); from acecoder_jax.sandbox.supervisor import main; main()"
 
 
 @dataclasses.dataclass
-class _Task:
-    job: Job
-    future: concurrent.futures.Future[Verdict]
-    line: bytes
-    attempts: int = 0
-    broken: str = ""
+class _Vacancy:
+    """Where a worker is missing: when, and for the how-many-th time since one last started, to start another."""
 
-
-class _Worker:
-    """A supervisor process and the jobs that it holds, in the order in which it grades them."""
-
-    def __init__(self, settings: dict[str, Any], core: int | None):
-        self.core = core
-        self.socket, other = socket.socketpair()
-        root = str(Path(__file__).resolve().parents[2])
-        command = [
-            sys.executable,
-            "-s",
-            "-S",
-            "-P",
-            "-c",
-            _BOOT,
-            str(other.fileno()),
-            json.dumps(settings | {"core": core}),
-            root,
-        ]
-        with other:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[other.fileno()],
-                start_new_session=True, env={"LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"},
-            )  # fmt: skip
-        self.held: dict[int, _Task] = {}
-        self.slow = False
-        self.received = b""
-        self.unsent = b""
-
-    def ready(self) -> None:
-        """Wait until it has started. Raises SandboxError."""
-        self.socket.settimeout(60.0)
-        while not self.received.endswith(b"\n"):
-            try:
-                data = self.socket.recv(1 << 16)
-            except OSError:
-                data = b""
-            if not data:
-                raise SandboxError(f"a sandbox worker did not start (exit code {self.process.poll()})")
-            self.received += data
-        row, self.received = json.loads(self.received), b""
-        if "failed" in row:
-            raise SandboxError(f"a sandbox worker did not start: {row['failed']}")
-        self.socket.setblocking(False)
-
-    def stop(self) -> None:
-        """End the process and everything under it: it kills its zygote when the socket closes."""
-        self.socket.close()
-        try:
-            self.process.wait(5.0)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+    core: int | None
+    failures: int = 0
+    due: float = 0.0
 
 
 class Sandbox:
@@ -122,6 +68,8 @@ class Sandbox:
         if stop not in ("never", "failure", "timeout"):
             raise ValueError(f"unknown stop {stop!r}: never, failure or timeout")
         self.limits = limits or Limits()
+        if not isinstance(workers, int | None) or (workers or 0) < 0:
+            raise ValueError(f"workers must be a number from 0 up, or None, not {workers!r}")
         self.workers = workers or len(os.sched_getaffinity(0))
         self.quiet = quiet
         preload = tuple(preload)
@@ -132,9 +80,11 @@ class Sandbox:
         self._isolation = isolation, min_isolation, preload
         self.report: dict[str, Any] = {}
         self._lock = threading.Lock()
-        self._queue: collections.deque[_Task] = collections.deque()
+        self._queue: collections.deque[Task] = collections.deque()
         self._number = 0
-        self._pool: list[_Worker] = []
+        self._pool: list[Worker] = []
+        self._vacant: list[_Vacancy] = []
+        self._broken = ""  # why no worker can be had any more
         self._thread: threading.Thread | None = None
         self._closing = False
         self._wake, self._woken = -1, -1
@@ -153,9 +103,10 @@ class Sandbox:
             raise SandboxError("the sandbox has been started")
         self._settings["jail"], self.report = jail_settings(self.limits, *self._isolation)
         try:
-            self._pool = [_Worker(self._settings, core) for core in _cores(self.workers)]
+            for core in cores(self.workers):
+                self._pool.append(Worker(self._settings, core))
             for worker in self._pool:
-                worker.ready()
+                worker.wait_until_started()
         except BaseException:
             for worker in self._pool:
                 worker.stop()
@@ -163,7 +114,7 @@ class Sandbox:
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._wake, False)
         os.set_blocking(self._woken, False)
-        self._thread = threading.Thread(target=self._loop, name="sandbox", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="sandbox", daemon=True)
         self._thread.start()
         if not self.quiet:
             print(f"sandbox: {self.workers} workers, {describe(self.report)}", file=sys.stderr)
@@ -185,10 +136,12 @@ class Sandbox:
     def submit(self, job: Job) -> "concurrent.futures.Future[Verdict]":
         """Grade a job. Returns at once, from any thread."""
         row = (job.id, job.program, job.tests, job.entry_point, job.setup, job.profile)
-        task = _Task(job, concurrent.futures.Future(), _JSON(row).encode())
+        task = Task(job, concurrent.futures.Future(), _JSON(row).encode())
         with self._lock:
             if self._thread is None or self._closing:
                 raise SandboxError("the sandbox is not running: use it in a with block")
+            if self._broken:
+                raise SandboxError(self._broken)
             self._queue.append(task)
             wake = len(self._queue) == 1
         if wake:
@@ -197,6 +150,8 @@ class Sandbox:
 
     def score(self, jobs: Iterable[Job], window: int | None = None) -> Iterator[Verdict]:
         """Verdicts as they finish, in that order; `window` jobs are under way at a time, so `jobs` may be endless."""
+        if window is not None and window < 1:
+            raise ValueError(f"window must be at least 1, not {window}")
         window = window or 4 * DEPTH * self.workers
         waiting: set[concurrent.futures.Future[Verdict]] = set()
         done: collections.deque[concurrent.futures.Future[Verdict]] = collections.deque()
@@ -229,41 +184,69 @@ class Sandbox:
         with contextlib.suppress(BlockingIOError):
             os.write(self._wake, b"!")
 
+    def _run(self) -> None:
+        try:
+            self._loop()
+        except Exception:  # whatever it is, nobody shall wait for ever
+            with self._lock:
+                self._broken = f"the sandbox's own thread failed: {traceback.format_exc()}"
+        finally:
+            for worker in self._pool:
+                worker.stop()
+            self._end_all()
+
     def _loop(self) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self._woken, selectors.EVENT_READ)
             for worker in self._pool:
                 selector.register(worker.socket, selectors.EVENT_READ, worker)
-            while not self._closing:
-                for key, events in selector.select():
+            look = 0.0
+            while not self._closing and not self._broken:
+                for key, events in selector.select(self._patience_s()):
                     worker = key.data
                     if worker is None:
                         os.read(self._woken, 1 << 16)
                     elif events & selectors.EVENT_READ and not self._read(worker):
-                        self._replace(worker, selector)
+                        self._bury(worker, selector)
+                if (now := time.monotonic()) >= look:
+                    look = now + LOOK_S
+                    for worker in [worker for worker in self._pool if worker.stuck(self.limits)]:
+                        worker.kill()
+                        self._bury(worker, selector)
+                if self._vacant:
+                    self._fill(selector)
                 self._feed(selector)
                 if sum(len(worker.held) for worker in self._pool) >= BUSY * len(self._pool):
                     time.sleep(PAUSE_S)  # they have plenty to do: take their verdicts in handfuls
-        for worker in self._pool:
-            worker.stop()
+
+    def _patience_s(self) -> float | None:
+        """How long to wait for news: for ever where all is well and nothing is under way."""
+        due = [vacancy.due - time.monotonic() for vacancy in self._vacant]
+        if any(worker.held or not worker.started for worker in self._pool):
+            due.append(LOOK_S)
+        return max(min(due), 0.0) if due else None
+
+    def _end_all(self) -> None:
+        """Cancel what has no verdict, or fail it where the sandbox is broken."""
         with self._lock:
             left = [*self._queue, *(task for worker in self._pool for task in worker.held.values())]
             self._queue.clear()
         for task in left:
-            task.future.cancel()
+            if not self._broken:
+                task.future.cancel()
+            elif task.future.set_running_or_notify_cancel():
+                task.future.set_exception(SandboxError(self._broken))
 
     def _feed(self, selector: selectors.BaseSelector) -> None:
         """Hand queued jobs to workers that have room, the emptiest first."""
         with self._lock:
             while self._queue:
-                room = [worker for worker in self._pool if not worker.slow and len(worker.held) < DEPTH]
+                room = [one for one in self._pool if one.started and not one.slow and len(one.held) < DEPTH]
                 if not room:
                     break
                 worker = min(room, key=lambda worker: len(worker.held))
-                task = self._queue.popleft()
                 self._number += 1
-                worker.held[self._number] = task
-                worker.unsent += b'{"n": %d, "job": %b}\n' % (self._number, task.line)
+                worker.give(self._number, self._queue.popleft())
         for worker in self._pool:
             if worker.unsent:
                 try:
@@ -276,19 +259,12 @@ class Sandbox:
             if selector.get_key(worker.socket).events != events:
                 selector.modify(worker.socket, events, worker)
 
-    def _read(self, worker: _Worker) -> bool:
+    def _read(self, worker: Worker) -> bool:
         """Take in verdicts. False when the worker has died."""
-        try:
-            data = worker.socket.recv(1 << 18)
-        except BlockingIOError:
-            return True
-        except OSError:
-            data = b""
-        if not data:
-            return False
-        *lines, worker.received = (worker.received + data).split(b"\n")
-        for line in lines:
-            row = json.loads(line)
+        rows = worker.receive()
+        for row in rows or ():
+            if "n" not in row:
+                continue  # it has started
             task = worker.held.pop(row["n"])
             if row.get("back"):
                 worker.slow = True
@@ -300,9 +276,9 @@ class Sandbox:
             else:
                 worker.slow = False
                 _resolve(task, _verdict(task.job, row["verdict"]))
-        return True
+        return rows is not None
 
-    def _retry(self, task: _Task, broken: str) -> None:
+    def _retry(self, task: Task, broken: str) -> None:
         task.attempts += 1
         if task.attempts < ATTEMPTS:
             with self._lock:
@@ -311,34 +287,46 @@ class Sandbox:
             count = len(task.job.tests)
             _resolve(task, Verdict(task.job.id, (Status.INFRA,) * count, (broken[:400],) * count))
 
-    def _replace(self, worker: _Worker, selector: selectors.BaseSelector) -> None:
-        """A worker has died: start another. Only the job that it was at may be the cause."""
+    def _bury(self, worker: Worker, selector: selectors.BaseSelector) -> None:
+        """A worker has died: there shall be another. Only the job that it was at may be the cause."""
         selector.unregister(worker.socket)
+        self._pool.remove(worker)
         worker.stop()
         held = list(worker.held.values())
         for task in held[:0:-1]:
             with self._lock:
                 self._queue.appendleft(task)
         if held:
-            self._retry(held[0], "the worker died")
-        fresh = _Worker(self._settings, worker.core)
-        fresh.ready()
-        self._pool[self._pool.index(worker)] = fresh
-        selector.register(fresh.socket, selectors.EVENT_READ, fresh)
+            self._retry(held[0], f"the worker died: {worker.failed}")
+        if worker.started:
+            self._vacant.append(_Vacancy(worker.core))
+        else:
+            self._fail(_Vacancy(worker.core, worker.failures), worker.failed)
+
+    def _fill(self, selector: selectors.BaseSelector) -> None:
+        """Start the workers that are due. They tell when they have started, and nobody waits for that."""
+        for vacancy in [vacancy for vacancy in self._vacant if vacancy.due <= time.monotonic()]:
+            self._vacant.remove(vacancy)
+            try:
+                fresh = Worker(self._settings, vacancy.core, vacancy.failures)
+            except SandboxError as error:
+                self._fail(vacancy, str(error))
+                continue
+            self._pool.append(fresh)
+            selector.register(fresh.socket, selectors.EVENT_READ, fresh)
+
+    def _fail(self, vacancy: _Vacancy, why: str) -> None:
+        """A worker has not started: it is tried again, unless none is left and that many tries have been in vain."""
+        failures = vacancy.failures + 1
+        if failures > len(PAUSES_S) and not any(worker.started for worker in self._pool):
+            with self._lock:
+                self._broken = why
+            return
+        due = time.monotonic() + PAUSES_S[min(failures, len(PAUSES_S)) - 1]
+        self._vacant.append(_Vacancy(vacancy.core, failures, due))
 
 
-def _cores(workers: int) -> list[int | None]:
-    """A core for each worker, where there are enough: its processes wait for one another, and find their memory in the
-    caches where the other one left it (a third faster on two cores).
-    """
-    cores: list[int | None] = [*sorted(os.sched_getaffinity(0))]
-    if workers > len(cores):
-        return [None] * workers
-    first = os.getpid() % len(cores)  # sandboxes of several trainers start on different ones
-    return [*cores[first:], *cores[:first]][:workers]
-
-
-def _resolve(task: _Task, verdict: Verdict) -> None:
+def _resolve(task: Task, verdict: Verdict) -> None:
     if task.future.set_running_or_notify_cancel():
         task.future.set_result(verdict)
 

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from .children import Channel, Child, Waits, Zygote, ZygoteDied
+from .children import JUDGE, Channel, Child, Waits, Zygote, ZygoteDied
 from .jail import wire
 from .job import Limits
 
@@ -27,20 +27,29 @@ class Died(Exception):  # noqa: N818 - it reads as what happened
 
 
 class Run:
-    """Starts, watches and ends the children of one program. CPU time of children that are gone is in spent_s."""
+    """Starts, watches and ends the children of one program.
+
+    A test has its own limits, whichever process uses the time. The program's limits count what its own processes use:
+    the CPU time of judges is not the program's, and while a judge runs the program's wall clock stands still. So tests
+    that hang leave the others theirs.
+    """
 
     def __init__(self, zygote: Zygote, limits: Limits, on_slow: Callable[[], None]):
         self.zygote, self.limits, self.on_slow = zygote, limits, on_slow
         self.children: list[Child] = []
-        self.began = self.test_began = time.monotonic()
+        self.began = self.test_began = self.program_began = time.monotonic()
+        self.judge_began: float | None = None  # while a judge runs
         self.waited_s = -zygote.waits_s()
-        self.spent_s = self.test_cpu_s = 0.0
+        self.test_cpu_s = 0.0  # that all had used when the test began
+        self.spent_s = self.judges_s = 0.0  # CPU time of players, and of judges, that are gone
         self.memory_bytes = 0
 
     def start(self, slot: int, fds: tuple[int, ...] = ()) -> Child:
         """Fork a child."""
         child = self.zygote.fork(slot, fds)
         self.children.append(child)
+        if slot == JUDGE:
+            self.judge_began = time.monotonic()
         return child
 
     def drop(self, child: Child) -> str:
@@ -51,7 +60,7 @@ class Run:
         while not channel.kill():  # its process id comes with its first bytes
             if channel.ended or time.monotonic() > deadline:
                 raise ZygoteDied("a child was not forked")
-            _poll([channel], HELLO_S)
+            poll([channel], HELLO_S)
             try:
                 channel.read()
             except wire.Malformed:
@@ -61,7 +70,12 @@ class Run:
             self.waited_s += waits.total_s()
             waits.close()
         _, status, user_s, system_s, peak = self.zygote.reap(child)
-        self.spent_s += user_s + system_s
+        if child.slot == JUDGE:
+            self.judges_s += user_s + system_s
+            self.program_began += time.monotonic() - (self.judge_began or 0.0)
+            self.judge_began = None
+        else:
+            self.spent_s += user_s + system_s
         self.memory_bytes = max(self.memory_bytes, peak)
         code = os.waitstatus_to_exitcode(status)
         if code >= 0:
@@ -77,25 +91,32 @@ class Run:
 
     def start_test(self) -> None:
         """The next test begins now."""
-        self.test_began, self.test_cpu_s = time.monotonic(), self._cpu_s()
+        self.test_began, self.test_cpu_s = time.monotonic(), sum(self._cpu_s())
 
-    def _cpu_s(self) -> float:
-        return self.spent_s + sum(child.channel.cpu_s() for child in self.children)
+    def _cpu_s(self) -> tuple[float, float]:
+        """CPU time used so far: the program's, the judges'."""
+        program_s, judges_s = self.spent_s, self.judges_s
+        for child in self.children:
+            if child.slot == JUDGE:
+                judges_s += child.channel.cpu_s()
+            else:
+                program_s += child.channel.cpu_s()
+        return program_s, judges_s
 
     def left_s(self) -> float:
         """Seconds until a limit can be reached, since CPU time runs no faster than wall time; 0 or less: reached."""
         return min(self._cpu_left_s(), self._wall_left_s())
 
     def _cpu_left_s(self) -> float:
-        cpu_s = self._cpu_s()
-        return min(self.limits.test_s - (cpu_s - self.test_cpu_s), self.limits.program_s - cpu_s)
+        program_s, judges_s = self._cpu_s()
+        return min(self.limits.test_s - (program_s + judges_s - self.test_cpu_s), self.limits.program_s - program_s)
 
     def _wall_left_s(self) -> float:
         """A crowded machine is no fault of the program: time in which processes waited for a core is not counted."""
         now, limits = time.monotonic(), self.limits
         left_s = min(
             limits.test_s * limits.wall_factor - (now - self.test_began),
-            limits.program_s * limits.wall_factor - (now - self.began),
+            limits.program_s * limits.wall_factor - ((self.judge_began or now) - self.program_began),
         )
         if left_s > 0:
             return left_s
@@ -104,6 +125,11 @@ class Run:
             left_s += waits.total_s()
             waits.close()
         return left_s + self.waited_s + self.zygote.waits_s()
+
+    def check_clock(self) -> None:
+        """Raises Timeout where this process's own work on what the program said has used up the time."""
+        if self._wall_left_s() <= 0:
+            raise Timeout
 
     @property
     def exhausted(self) -> bool:
@@ -116,7 +142,7 @@ class Run:
         left_s = self.left_s()
         if left_s <= 0:
             if self._cpu_left_s() > 0:  # what it said in time may lie here unread, where this process had to wait
-                _poll([child.channel for child in children], 0)
+                poll([child.channel for child in children], 0)
                 for child in children:
                     child.read()
                 if any(child.frames or child.channel.ended for child in children):
@@ -127,23 +153,24 @@ class Run:
             left_s = min(left_s, LOOK_S)
         else:
             left_s = min(left_s, SLOW_S)
-        _poll([child.channel for child in children], left_s)
+        poll([child.channel for child in children], left_s)
         for child in children:
             child.read()
 
 
-def _poll(channels: list[Channel], timeout_s: float) -> None:
-    poll = select.poll()
+def poll(channels: list[Channel], timeout_s: float) -> None:
+    """Wait until one has something to read, or the time is over; write what is queued."""
+    poller = select.poll()
     for channel in channels:
         if not channel.ended:
-            poll.register(channel.fd, channel.events)
-    for fd, events in poll.poll(timeout_s * 1000 + 1):
+            poller.register(channel.fd, channel.events)
+    for fd, events in poller.poll(timeout_s * 1000 + 1):
         if events & select.POLLOUT:
             next(channel for channel in channels if channel.fd == fd).flush()
 
 
 def settle(child: Child, timeout_s: float) -> None:
     """Wait, without being woken by what it writes, until the child closes its channel or the time is over."""
-    poll = select.poll()
-    poll.register(child.channel.fd, select.POLLRDHUP)
-    poll.poll(timeout_s * 1000)
+    poller = select.poll()
+    poller.register(child.channel.fd, select.POLLRDHUP)
+    poller.poll(timeout_s * 1000)

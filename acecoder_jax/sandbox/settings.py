@@ -33,6 +33,17 @@ TIERS = {
     3: "Landlock, no namespaces",
     4: "rlimits and seccomp alone",
 }
+# What a jail promises, the weakest tier that keeps it, and what tiers below that one do not hide. docs/sandbox.md shows
+# the same table.
+GUARANTEES = (
+    ("no sockets, exec, fork, threads, ptrace, signals, mounts, io_uring, memfd", 4, ""),
+    ("no opening of files for writing", 4, ""),
+    ("limits on CPU, memory, file size, descriptors; no core dumps; empty environment", 4, ""),
+    ("no host files but Python's library (site-packages hidden)", 3, "files that this user may read"),
+    ("memory of this user's other processes unreadable", 3, "the memory of this user's other processes"),
+    ("names of Python's packages hidden", 2, "the names of Python's packages"),
+    ("other processes invisible; own network, IPC, host name", 2, "the host's processes and network"),
+)
 _BOOT_PROBE = (
     "import sys, json; sys.path[:0] = [sys.argv[1]]; from jail import probe; probe.main(json.loads(sys.argv[2]))"
 )
@@ -64,6 +75,7 @@ def jail_settings(
         "preload": [*WARM, *preload],
         "path": found["path"],
         "readable": found["readable"],
+        "links": found["links"],
         "hidden": found["hidden"],
         "memory_bytes": limits.memory_bytes,
         "rlimits": _rlimits(limits),
@@ -122,8 +134,9 @@ def _package(name: str) -> list[str]:
 
 
 def describe(report: dict[str, Any]) -> str:
-    """One line on what holds."""
+    """One line on what holds, and what a tier below the best does not promise."""
     parts = [f"isolation tier {report['tier']} of 4 ({TIERS[report['tier']]})", "seccomp"]
     parts += ["Landlock"] if report["landlock"] else []
     parts += ["uid dropped"] if report["uid_dropped"] else []
-    return ", ".join(parts)
+    missing = [words for _, weakest, words in GUARANTEES if report["tier"] > weakest]
+    return ", ".join(parts) + (f"; does not hide {', '.join(missing)}" if missing else "")

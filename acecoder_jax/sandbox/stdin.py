@@ -18,11 +18,19 @@ def parse(test: str) -> tuple[str, str]:
     try:
         row = json.loads(test)
         given, expected = row["input"], row["output"]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f'not a JSON object with "input" and "output" ({type(error).__name__})') from None
     if not isinstance(given, str) or not isinstance(expected, str):
         raise ValueError('"input" and "output" must be strings')
+    try:
+        _bytes(given + expected)
+    except UnicodeEncodeError:
+        raise ValueError('"input" and "output" must be text, not lone surrogates') from None
     return given, expected
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")  # bytes that are no text are written as U+DC80 to U+DCFF
 
 
 def run_script(processes: Run, program: str, given: str, output_bytes: int) -> tuple[str, tuple[str, str] | None]:
@@ -32,7 +40,7 @@ def run_script(processes: Run, program: str, given: str, output_bytes: int) -> t
     """
     stdin, stdout = os.memfd_create("stdin"), os.memfd_create("stdout")
     try:
-        os.write(stdin, given.encode("utf-8", "surrogateescape"))
+        wire.write(stdin, _bytes(given))
         os.lseek(stdin, 0, os.SEEK_SET)
         child = processes.start(SCRIPT, (stdin, stdout))
         processes.start_test()
@@ -48,17 +56,15 @@ def run_script(processes: Run, program: str, given: str, output_bytes: int) -> t
 
 def _outcome(processes: Run, child: Child) -> tuple[str, str] | None:
     """How the script ended: None where it ran to its end or left by sys.exit(0)."""
-    frames: list[tuple[int, bytes]] = []
+    child.expected = 1  # it says once how it ended
     while not child.channel.ended:
         processes.wait(child)
-        frames += child.frames
-        child.frames.clear()
     reason = processes.drop(child)
     if not reason.endswith("exit code 0"):
         return "crash", reason
-    if not frames:
+    if not child.frames:
         return None  # os._exit(0): what it printed decides
-    kind, payload = frames[0]
+    kind, payload = child.frames[0]
     if kind == wire.LOADED:
         return None
     if kind != wire.NOT_LOADED:
@@ -80,7 +86,7 @@ def _same_line(ours: str, theirs: str) -> bool:
     if ours == theirs:
         return True
     words = ours.split(), theirs.split()
-    if len(words[0]) != len(words[1]):
+    if len(words[0]) != len(words[1]) or "_" in ours + theirs:  # Python's numbers may be written 1_000
         return False
     try:
         return all(decimal.Decimal(a) == decimal.Decimal(b) for a, b in zip(*words, strict=True))

@@ -61,8 +61,10 @@ class Supervisor:
         for _ in range(2):
             try:
                 verdict = Grading(job, self.zygote, self.limits, self.options, self._give_back).run()
-            except ZygoteDied as death:
-                broken = str(death)
+            except HostGone:
+                raise
+            except Exception as error:  # whatever the job does to us, the jobs behind it are graded
+                broken = str(error) if isinstance(error, ZygoteDied) else f"{type(error).__name__}: {error}"
                 self.zygote.close()
                 self.zygote = Zygote(self.jail)
             else:

@@ -1,5 +1,6 @@
 """Every hostile program, in every tier that the machine allows, earns nothing, and the honest one after it passes."""
 
+import json
 import os
 import pathlib
 import time
@@ -10,14 +11,18 @@ from acecoder_jax.sandbox import Job, Limits, Sandbox, SandboxError
 from acecoder_jax.types import Status
 
 HERE = pathlib.Path(__file__).parent / "hostile"
-PROGRAMS = sorted(path for path in HERE.glob("*/*.py") if path.parent.name != "tests")
+PROGRAMS = sorted(path for path in HERE.glob("*/*.py") if path.parent.name not in ("tests", "scripts"))
+SCRIPTS = sorted(HERE.glob("scripts/*.py"))
 TESTS = sorted(HERE.glob("tests/*.py"))
-TASK = ("assert solve(7) == 9731", "import math\nassert math.isclose(solve(9), 4417)")
+TASK = ("assert solve(7) == 9731", "import math\nassert math.isclose(solve(9), 4417)", "assert 0.5 in solve(8)")
 HONEST = (
     "import math, heapq, collections\ndef f(x):\n    print(x)\n    items = sorted(collections.Counter([x, 1]).keys())\n"
     "    return math.floor(math.sqrt(sum(range(5)))) + len(items) + x"
 )
 HONEST_TESTS = ("assert f(4) == 9", "assert [f(4)] == [9]")
+SCRIPT = "import sys\nprint(9000 + int(sys.stdin.read()))"
+SOLVE = "def solve(x):\n    while x == 'endless': pass\n    return 5 if x == 7 else x"
+SLOW = "import time\nstart = time.process_time()\nwhile time.process_time() - start < 0.05: pass\n"
 LIMITS = Limits(test_s=0.1, program_s=1.5, memory_bytes=256 << 20, wall_factor=2)
 
 
@@ -50,7 +55,7 @@ def litter():
 
 
 def test_there_are_enough():
-    assert len(PROGRAMS) >= 60 and len(TESTS) >= 10
+    assert len(PROGRAMS) >= 60 and len(TESTS) >= 10 and len(SCRIPTS) >= 10
 
 
 def test_hostile_programs_earn_nothing_and_leave_nothing(tier):
@@ -79,8 +84,28 @@ def test_hostile_programs_earn_nothing_and_leave_nothing(tier):
     assert litter() == before
 
 
-def test_hostile_tests_spoil_only_themselves(tier):
-    program = "def solve(x):\n    return 5 if x == 7 else x"
+def test_hostile_scripts_earn_nothing(tier):
+    supervisor = tier._pool[0].process.pid
+    test = (json.dumps({"input": "731\n", "output": "9731\n"}),)
+    wrong = []
+    for path in SCRIPTS:
+        hostile = tier.submit(Job(path.stem, path.read_text(), test, profile="stdin")).result(60)
+        if set(hostile.statuses) & {Status.PASS, Status.INFRA}:
+            wrong.append((path.stem, hostile.statuses, hostile.messages))
+        if not tier.submit(Job("honest", SCRIPT, test, profile="stdin")).result(60).passed:
+            wrong.append((path.stem, "the next honest script"))
+    assert not wrong
+    assert tier._pool[0].process.pid == supervisor, "the supervisor had to be replaced"
+    assert peak_bytes(supervisor) < 150 << 20
+
+
+def peak_bytes(pid):
+    with open(f"/proc/{pid}/status") as file:
+        return next(int(line.split()[1]) << 10 for line in file if line.startswith("VmHWM"))
+
+
+@pytest.mark.parametrize("program", [SOLVE, SLOW + SOLVE], ids=["quick", "slow to load"])
+def test_hostile_tests_spoil_only_themselves(tier, program):
     before = litter()
     wrong = []
     for path in TESTS:
@@ -94,3 +119,11 @@ def test_hostile_tests_spoil_only_themselves(tier):
             wrong.append((path.stem, verdict.statuses[2]))
     assert not wrong
     assert litter() == before
+
+
+def test_many_hostile_tests_leave_the_others_their_time(tier):
+    hostile = [(HERE / "tests" / f"{name}.py").read_text() for name in ("endless", "sleeping", "exiting") * 8]
+    others = ("assert solve(7) == 5", "assert solve(7) + 0 == 5")
+    verdict = tier.submit(Job("many", SLOW + SOLVE, (*hostile, *others), "solve")).result(120)
+    assert verdict.statuses[-2:] == (Status.PASS,) * 2, verdict.messages
+    assert set(verdict.statuses[:-2]) == {Status.TIMEOUT, Status.CRASH}

@@ -1,6 +1,7 @@
 import pytest
 
-from acecoder_jax.sandbox.plan import plan
+from acecoder_jax.sandbox import plan as module
+from acecoder_jax.sandbox.plan import MAX_SOURCE, MAX_SOURCES, plan
 
 
 def kind(test, entry_point="f", setup="", preload=()):
@@ -79,3 +80,32 @@ def test_entry_point_is_found():
 def test_numpy_is_provided_when_preloaded():
     assert kind("assert np.allclose(f(1), 1)") == "inside"
     assert kind("assert np.allclose(f(1), 1)", preload=("numpy",)) == "judge"
+
+
+def test_constants_past_the_budget_of_their_test_or_job_go_to_a_judge():
+    small, large = "assert f(1) == [0] * 100", "assert f(1) == [0] * 100_000"
+    assert kind(large) == "constant" and kind(f"{large}\n{large}") == "judge"
+    plans = plan((*[large] * 10, small), "f", "", ())
+    assert {one.kind for one in plans[:2]} == {"constant"} and {one.kind for one in plans[8:]} == {"judge"}
+
+
+def test_a_text_that_is_too_long_is_broken():
+    plans = plan(("assert f(1) == 1", "#" * (MAX_SOURCE + 1)), "f", "", ())
+    assert [one.kind for one in plans] == ["constant", "broken"]
+    plans = plan(("assert f(1) == 1",), "f", "#" * (MAX_SOURCE + 1), ())
+    assert plans[0].kind == "broken" and "setup" in plans[0].message
+
+
+def test_texts_too_long_in_all_cost_the_longest():
+    long = "#" * (MAX_SOURCE - 1)
+    plans = plan((*[long] * (MAX_SOURCES // MAX_SOURCE + 1), "assert f(1) == 1"), "f", "", ())
+    assert plans[-1].kind == "constant" and plans[0].kind == "judge" and plans[-2].kind == "broken"
+
+
+def test_plans_are_shared_and_their_memory_is_bounded():
+    tests = ("assert f(1) == [0] * 100_000",)
+    assert plan(tests, "f", "", ()) is plan(tests, "f", "", ())
+    for n in range(40):
+        plan((f"assert f({n}) == [0] * 100_000",), "f", "", ())
+    held = sum(cost for _, cost in module._cache.values())
+    assert held == module._held <= module.MAX_CACHED < 40 * 200_000 * module.ITEM_BYTES

@@ -4,10 +4,11 @@ import os
 import signal
 import threading
 import time
+import unittest.mock
 
 import pytest
 
-from acecoder_jax.sandbox import Job, Limits, Sandbox, SandboxError
+from acecoder_jax.sandbox import Job, Limits, Sandbox, SandboxError, pool, worker
 from acecoder_jax.types import Status
 
 P, F, E, T, C = Status.PASS, Status.FAIL, Status.ERROR, Status.TIMEOUT, Status.CRASH
@@ -183,7 +184,97 @@ def alive(pid):
         return False
 
 
-def test_bad_arguments():
+READY = """
+import socket, sys, time
+host = socket.socket(fileno=int(sys.argv[1]))
+host.sendall(b'{"ready": true}\\n')
+"""
+
+
+@pytest.mark.parametrize("stuck", ["while True: pass", "time.sleep(1000)"])
+def test_a_stuck_worker_is_killed_and_its_job_given_up_as_infra(monkeypatch, stuck):
+    monkeypatch.setattr(worker, "_BOOT", READY + stuck)
+    monkeypatch.setattr(worker, "SLACK_S", 0.2)
+    monkeypatch.setattr(worker, "WALL_SLACK", 2)
+    monkeypatch.setattr(pool, "LOOK_S", 0.1)
+    with Sandbox(workers=1, limits=Limits(test_s=0.05, program_s=0.1), quiet=True) as sandbox:
+        before = sandbox._pool[0].process.pid
+        verdict = sandbox.submit(Job("job", ADD, ("assert f(1) == 2",))).result(60)
+        assert verdict.statuses == (Status.INFRA,) and "stuck" in verdict.messages[0]
+        assert not alive(before)
+
+
+def test_a_worker_that_is_idle_or_waited_for_a_core_is_not_stuck(monkeypatch):
+    monkeypatch.setattr(pool, "LOOK_S", 0.05)
+    monkeypatch.setattr(worker, "SLACK_S", 0.2)
+    with Sandbox(workers=1, limits=Limits(test_s=0.1, program_s=0.1), quiet=True) as sandbox:
+        before = sandbox._pool[0].process.pid
+        time.sleep(0.6)
+        os.kill(before, signal.SIGSTOP)
+        future = sandbox.submit(Job("job", ADD, ("assert f(1) == 2",)))
+        time.sleep(0.9)
+        os.kill(before, signal.SIGCONT)
+        assert future.result(60).passed and sandbox._pool[0].process.pid == before
+
+
+def test_a_worker_that_does_not_start_again_is_tried_again(monkeypatch):
+    monkeypatch.setattr(pool, "PAUSES_S", (0.05, 0.05, 30.0))
+    with Sandbox(workers=1, quiet=True) as sandbox:
+        boot = worker._BOOT
+        monkeypatch.setattr(worker, "_BOOT", "raise SystemExit(3)")
+        sandbox._pool[0].process.kill()
+        future = sandbox.submit(Job("job", ADD, ("assert f(1) == 2",)))
+        time.sleep(0.08)
+        monkeypatch.setattr(worker, "_BOOT", boot)
+        assert future.result(60).passed
+
+
+@pytest.mark.parametrize("how", ["exits", "no process"])
+def test_a_sandbox_without_workers_fails_what_waits_and_what_comes(monkeypatch, how):
+    monkeypatch.setattr(pool, "PAUSES_S", (0.01, 0.01))
+    with Sandbox(workers=1, quiet=True) as sandbox:
+        if how == "exits":
+            monkeypatch.setattr(worker, "_BOOT", "raise SystemExit(3)")
+        else:
+            monkeypatch.setattr(worker.subprocess, "Popen", unittest.mock.Mock(side_effect=OSError("no more")))
+        future = sandbox.submit(Job("hung", "def f():\n    while True: pass", ("assert f()",)))
+        sandbox._pool[0].process.kill()
+        with pytest.raises(SandboxError, match="exit code 3" if how == "exits" else "no more"):
+            future.result(30)
+        with pytest.raises(SandboxError, match="did not start"):
+            sandbox.submit(Job("job", ADD, ("assert f(1) == 2",)))
+
+
+def test_a_worker_that_is_slow_to_start_again_does_not_hold_up_the_others(monkeypatch):
+    with Sandbox(workers=2, limits=Limits(test_s=0.3, program_s=2), quiet=True) as sandbox:
+        monkeypatch.setattr(worker, "_BOOT", "import time\ntime.sleep(1000)")
+        sandbox._pool[0].process.kill()
+        start = time.monotonic()
+        verdicts = [sandbox.submit(Job(str(n), ADD, ("assert f(1) == 2",))).result(60) for n in range(20)]
+        assert all(verdict.passed for verdict in verdicts) and time.monotonic() - start < 30
+
+
+def test_a_job_that_breaks_the_supervisor_is_infra_and_the_worker_goes_on():
+    with Sandbox(workers=1, quiet=True) as sandbox:
+        before = sandbox._pool[0].process.pid
+        verdict = sandbox.submit(Job("job", ADD, (5, "assert f(1) == 2"))).result(60)
+        assert verdict.statuses == (Status.INFRA,) * 2 and "TypeError" in verdict.messages[0]
+        assert grade(sandbox, ADD, "assert f(1) == 2").passed and sandbox._pool[0].process.pid == before
+
+
+def test_nobody_waits_for_a_thread_that_has_failed(monkeypatch):
+    with Sandbox(workers=1, quiet=True) as sandbox:
+        monkeypatch.setattr(sandbox, "_read", unittest.mock.Mock(side_effect=KeyError("n")))
+        with pytest.raises(SandboxError, match="KeyError"):
+            sandbox.submit(Job("job", ADD, ("assert f(1) == 2",))).result(60)
+
+
+def test_bad_arguments(sandbox):
+    for workers in (-1, 1.5, "2"):
+        with pytest.raises(ValueError, match="workers"):
+            Sandbox(workers=workers)
+    with pytest.raises(ValueError, match="window"):
+        next(sandbox.score([], window=-1))
     with pytest.raises(ValueError, match="test_s"):
         Limits(test_s=0)
     with pytest.raises(ValueError, match="stop"):

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from acecoder_jax.sandbox.children import Waits
+from acecoder_jax.sandbox.children import JUDGE, PLAYER, Waits
 from acecoder_jax.sandbox.job import Limits
 from acecoder_jax.sandbox.run import Run, Timeout
 
@@ -34,6 +34,8 @@ class Channel:
 
 
 class Child:
+    slot = PLAYER
+
     def __init__(self, *frames):
         self.channel, self.frames, self.coming = Channel(), collections.deque(), list(frames)
         if frames:
@@ -46,6 +48,7 @@ class Child:
 def running(child, ago_s):
     run = Run(Zygote(), Limits(test_s=1.0, program_s=1.0, wall_factor=2.0), lambda: None)
     run.began -= ago_s
+    run.program_began -= ago_s
     run.test_began -= ago_s
     run.children.append(child)
     return run
@@ -77,6 +80,34 @@ def test_waiting_for_a_core_is_not_the_programs_fault():
     assert run.left_s() < 0
     run.zygote.waited_s = 1.0
     assert 0 < run.left_s() < 1.0 and not run.exhausted
+
+
+def test_a_judge_uses_up_its_test_but_not_the_program(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    zygote = Zygote()
+    zygote.reap = lambda child: (child.slot, 0, child.channel.spent_s, 0.0, 0)
+    judge, player = Child(), Child()
+    zygote.fork = lambda slot, fds: judge if slot == JUDGE else player
+    judge.slot, judge.channel.kill = JUDGE, lambda: True
+    run = Run(zygote, Limits(test_s=1.0, program_s=1.5, wall_factor=2.0), lambda: None)
+    run.start(PLAYER)
+    run.start_test()
+    player.channel.spent_s = 0.2
+    for _ in range(5):
+        run.start(JUDGE)
+        run.start_test()
+        judge.channel.spent_s = 0.75
+        assert run.left_s() == pytest.approx(0.25)
+        clock[0] += 1.99
+        assert run.left_s() == pytest.approx(0.01)
+        judge.channel.spent_s = 1.0
+        assert run.left_s() <= 0
+        run.drop(judge)
+        judge.channel.spent_s = 0.0
+    assert not run.exhausted and run.left_s() == pytest.approx(1.0)
+    player.channel.spent_s = 1.5
+    assert run.exhausted
 
 
 def test_the_kernel_tells_how_long_a_process_waited():

@@ -8,7 +8,7 @@ import tempfile
 import pytest
 
 from acecoder_jax.sandbox import Limits, Sandbox, SandboxError
-from acecoder_jax.sandbox.settings import jail_settings
+from acecoder_jax.sandbox.settings import GUARANTEES, TIERS, describe, jail_settings
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 AS_USER = """
@@ -28,6 +28,23 @@ def test_the_best_tier_is_chosen_and_told(capfd):
     with Sandbox(workers=1) as sandbox:
         tier = sandbox.report["tier"]
     assert f"isolation tier {tier} of 4" in capfd.readouterr().err
+
+
+def test_what_a_tier_does_not_promise_is_told():
+    report = {"landlock": False, "uid_dropped": False}
+    told = {tier: describe(report | {"tier": tier}) for tier in TIERS}
+    assert "not hide" not in told[1] and "not hide" not in told[2]
+    assert told[3].endswith("; does not hide the names of Python's packages, the host's processes and network")
+    assert "does not hide files that this user may read, the memory of this user's other processes, " in told[4]
+
+
+def test_the_page_shows_the_same_table():
+    rows = [line.strip("|").split("|") for line in (ROOT / "docs/sandbox.md").read_text().splitlines() if "|" in line]
+    shown = {cells[0].strip(): [cell.strip(" *") for cell in cells[1:]] for cells in rows}
+    for promise, weakest, _ in GUARANTEES:
+        kept = [cell.startswith("yes") for cell in shown[promise]]
+        assert kept == [tier <= weakest for tier in TIERS], promise
+        assert all(cell.startswith(("yes", "no")) for cell in shown[promise]), promise
 
 
 def test_a_tier_that_cannot_be_had_is_refused_with_what_is_missing(monkeypatch):

@@ -28,6 +28,9 @@ def test_what_is_printed_is_compared(sandbox):
         ("print('a  b')", "a b", F),
         ("print('b')\nprint('a')", "a\nb", F),
         ("print(1)", "1\n1", F),
+        ("print('1_0')", "10", F),
+        ("print('1_0')", "1_0", P),
+        ("print('1e1 0x10')", "10 16", F),
         ("print(input())", "x y", P),
         ("if __name__ == '__main__': print(input())", "x y", P),
         ("import sys\nprint('x y')\nsys.exit(0)\n1 / 0", "x y", P),
@@ -54,8 +57,16 @@ def test_each_input_has_a_process_of_its_own(sandbox):
 
 
 def test_a_malformed_test_is_told(sandbox):
-    verdict = sandbox.submit(Job("a", SUM, ("nonsense", '{"input": 1, "output": "2"}'), profile="stdin")).result(60)
-    assert verdict.statuses == (E, E) and "JSON" in verdict.messages[0] and "strings" in verdict.messages[1]
+    tests = (
+        "nonsense",
+        '{"input": 1, "output": "2"}',
+        '{"input": "\\ud800", "output": ""}',
+        "[" * 200_000,
+        '{"input": "1", "output": "1"}',
+    )
+    verdict = sandbox.submit(Job("a", SUM, tests, profile="stdin")).result(60)
+    assert verdict.statuses == (E, E, E, E, P)
+    assert all(word in told for word, told in zip(("JSON", "strings", "surrogate"), verdict.messages, strict=False))
 
 
 def test_the_expected_output_is_not_to_be_found(sandbox):

@@ -17,6 +17,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .names import name_of
+
 MAX_BYTES = 4 << 20  # of one encoded value
 MAX_DEPTH = 100  # containers within containers
 MAX_COLLISIONS = 64  # keys of one set or dict that may share a hash: more is an attack on the reader's time
@@ -29,15 +31,6 @@ DATE = struct.Struct("<HBB")
 TIME = struct.Struct("<BBBIB")
 DELTA = struct.Struct("<iii")
 
-NAMED = {  # built-in types that may travel, by name
-    kind.__name__: kind
-    for kind in (bool, int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict, range, object)
-} | {"NoneType": type(None)}
-FUNCTIONS = {  # built-in functions that a test may pass as arguments
-    f.__name__: f
-    for f in (abs, all, any, ascii, bin, chr, divmod, hash, hex, len, max, min, oct, ord, pow, repr, round, sorted, sum)
-}
-
 
 class Refused(Exception):  # noqa: N818 - it reads as what happened
     """The value is not plain data, or is past a cap; or the bytes are malformed."""
@@ -48,7 +41,8 @@ class Hooks:
 
     def put(self, value: Any, out: bytearray) -> None:
         """Append an encoding of `value` to `out`, or raise Refused."""
-        raise Refused(f"not plain data: {type(value).__name__}")
+        kind = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        raise Refused(f"not plain data: {kind}")
 
     def get(self, tag: int, number: int) -> Any:
         """The object that stands for tag 'G' (an iterator) or 'L' (a callable) with this number."""
@@ -211,9 +205,10 @@ def _put_view(value: Any, out: bytearray, depth: int, hooks: Hooks) -> None:
 
 
 def _put_type(value: type, out: bytearray, depth: int, hooks: Hooks) -> None:
-    if NAMED.get(value.__name__) is not value:
-        raise Refused(f"not plain data: the class {value.__name__}")
-    _put_blob(b"y", value.__name__.encode(), out)
+    name = name_of(value)
+    if name is None:
+        return hooks.put(value, out)
+    return _put_blob(b"y", name.encode(), out)
 
 
 def _put_decimal(value: decimal.Decimal, out: bytearray, depth: int, hooks: Hooks) -> None:

@@ -56,7 +56,7 @@ def enter(config: dict[str, Any]) -> dict[str, Any]:
     with open("/proc/self/statm") as file:
         mapped_bytes = int(file.read().split()[0]) * resource.getpagesize()
     if tier <= 2:
-        _build_root(config["readable"], config["hidden"])
+        _build_root(config["readable"], config["links"], config["hidden"])
     whole = config["memory_bytes"] + mapped_bytes
     for kind, limit in (*config["rlimits"], (resource.RLIMIT_AS, whole)):
         resource.setrlimit(kind, (limit, limit))
@@ -78,8 +78,10 @@ def _mount(source: str | None, target: str, kind: str | None, flags: int, option
     check(libc.mount(*texts, ctypes.c_ulong(flags), extra), f"mount {target}")
 
 
-def _build_root(readable: Iterable[str], hidden: Iterable[str]) -> None:
-    """A read-only root directory that holds these files and directories, without the hidden ones, and nothing else."""
+def _build_root(readable: Iterable[str], links: dict[str, str], hidden: Iterable[str]) -> None:
+    """A read-only root directory that holds these files and directories, with their other names and without the hidden
+    ones, and nothing else.
+    """
     readable, hidden = sorted(readable), list(hidden)
     root = next(p for p in _MOUNT_POINTS if os.path.isdir(p) and not any(r.startswith(p + "/") for r in readable))
     _mount(None, "/", None, _REC | _PRIVATE)
@@ -99,6 +101,9 @@ def _build_root(readable: Iterable[str], hidden: Iterable[str]) -> None:
         for name in hidden:
             if name.startswith(path + "/"):
                 _mount("hidden", root + name, "tmpfs", _NOSUID | _NODEV, "size=64k,mode=755")
+    for path, target in links.items():
+        if not os.path.lexists(root + path):  # else within a directory that is there already
+            os.symlink(os.path.relpath(target, os.path.dirname(path)), root + path)
     for path in hidden:
         _mount(None, root + path, None, _BIND | _REMOUNT | _RDONLY | _NOSUID | _NODEV)
     os.chdir(root)

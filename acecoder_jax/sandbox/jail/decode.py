@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from . import codec
 from .codec import (
     DATE,
     DELTA,
@@ -26,6 +25,7 @@ from .codec import (
     Hooks,
     Refused,
 )
+from .names import FUNCTIONS, named
 
 _Get = Callable[[bytes, int, int, Hooks], tuple[Any, int]]
 _DTYPE = re.compile(r"[<>|=][biufcSUmM][0-9]{1,4}(\[[0-9]{0,4}[a-zA-Z]{1,2}\])?")
@@ -197,12 +197,12 @@ def _get_pairs(data: bytes, at: int, depth: int, hooks: Hooks) -> tuple[Any, int
 
 def _get_type(data: bytes, at: int, depth: int, hooks: Hooks) -> tuple[type, int]:
     blob, at = _blob(data, at)
-    return codec.NAMED[blob.decode()], at
+    return named(blob.decode()), at
 
 
 def _get_function(data: bytes, at: int, depth: int, hooks: Hooks) -> tuple[Any, int]:
     blob, at = _blob(data, at)
-    return codec.FUNCTIONS[blob.decode()], at
+    return FUNCTIONS[blob.decode()], at
 
 
 def _get_decimal(data: bytes, at: int, depth: int, hooks: Hooks) -> tuple[decimal.Decimal, int]:

@@ -15,7 +15,8 @@ from typing import Any
 from . import wire
 from .codec import Refused, encode
 from .decode import decode
-from .peer import MAX_MESSAGE, Gone, Peer
+from .errors import MAX_MESSAGE
+from .peer import Gone, Peer
 
 PROVIDED: dict[str, Any] = {  # names that tests use without importing them, since programs usually have
     "Counter": collections.Counter,
@@ -57,6 +58,8 @@ def serve(stream: wire.Stream, link: wire.Stream) -> None:
     verdict = run_test(test, setup, namespace)
     if peer.refused and verdict[0] == "pass":  # the test caught the refusal
         verdict = "fail", peer.refused
+    if peer.unsent:
+        verdict = "error", peer.unsent
     stream.send(wire.VERDICT, encode(verdict))
 
 

@@ -5,56 +5,29 @@ function to the program, which calls it back. Iterators stay where they are and 
 iterates them.
 """
 
-import collections
 import itertools
+import struct
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import wire
-from .codec import FUNCTIONS, U32, Hooks, Refused, encode, put_iterator
+from .changes import Changed, changeable, merged
+from .codec import U32, Hooks, Refused, encode, put_iterator
 from .decode import decode
+from .errors import MAX_MESSAGE, describe, revive
+from .names import FUNCTIONS
 
 MAX_ITEMS = 100_000  # that one iterator gives, in all
-MAX_MESSAGE = 400  # characters
-_MUTABLE = (list, dict, set, bytearray, collections.deque)
+_REPLY = struct.Struct("<BI")  # kind and size of the reply before the changed arguments
 
 
 class Gone(BaseException):
     """The other side closed the link: the program's process is dead."""
 
 
-class ProgramError(RuntimeError):
-    """What the program raised, where its class is not a built-in one."""
-
-
-def describe(error: BaseException) -> bytes:
-    """An exception as plain data: the names of its class and bases, its message, its arguments if they are plain."""
-    names = tuple(str(kind.__name__) for kind in type(error).__mro__)[:16]
-    try:
-        message = str(error)[:MAX_MESSAGE]
-    except BaseException:
-        message = ""
-    try:
-        return encode((names, message, tuple(error.args)))
-    except BaseException:
-        return encode((names, message, None))
-
-
-def revive(payload: bytes) -> BaseException:
-    """The exception that `describe` told of, as the nearest built-in class."""
-    names, message, arguments = decode(payload)
-    builtin = __builtins__ if isinstance(__builtins__, dict) else vars(__builtins__)
-    kind = next((k for n in names if isinstance(k := builtin.get(n), type) and issubclass(k, BaseException)), None)
-    if kind in (None, Exception, BaseException) and names[0] not in ("Exception", "BaseException"):
-        error: BaseException = ProgramError(f"{names[0]}: {message}")
-    else:
-        try:
-            error = kind(*arguments) if arguments is not None else kind(message)  # type: ignore[misc]
-        except Exception:
-            error = ProgramError(f"{names[0]}: {message}")
-    error.from_program = (names[0], message)  # type: ignore[attr-defined]
-    return error
+class Unsent(Exception):  # noqa: N818 - it reads as what happened
+    """An argument of the test is not plain data: the program was not called."""
 
 
 class Peer(Hooks):
@@ -64,39 +37,59 @@ class Peer(Hooks):
         self.stream = stream
         self.resolve = resolve
         self.kept: dict[int, Any] = {}
-        self.refused = ""
+        self.borrowed: dict[Callable, int] = {}  # functions of the test, in a player
+        self.refused = self.unsent = ""  # what a judge must not overlook, though the test catches it
 
     # ---- values that stay on their side
 
     def put(self, value: Any, out: bytearray) -> None:
         """Iterators of a program by number; a judge's iterators as lists and its functions by number or name."""
-        iterator = isinstance(value, Iterator)
-        if self.resolve is None:
-            if iterator:
-                return put_iterator(list(itertools.islice(value, MAX_ITEMS)), out)
-            name = getattr(value, "__name__", None)
-            if isinstance(value, types.BuiltinFunctionType) and FUNCTIONS.get(name) is value:  # type: ignore[arg-type]
-                out += b"u" + U32.pack(len(name)) + name.encode()  # type: ignore[arg-type, union-attr]
-                return None
-        if iterator if self.resolve else callable(value):
-            self.kept[len(self.kept)] = value
-            out += (b"G" if self.resolve else b"L") + U32.pack(len(self.kept) - 1)
-            return None
-        return super().put(value, out)
+        name = value.__name__ if isinstance(value, types.BuiltinFunctionType) else None
+        if name is not None and FUNCTIONS.get(name) is value:
+            out += b"u" + U32.pack(len(name)) + name.encode()
+        elif isinstance(value, Iterator):
+            if self.resolve is None:
+                put_iterator(list(itertools.islice(value, MAX_ITEMS)), out)
+            else:
+                out += b"G" + U32.pack(self._keep(value))
+        elif isinstance(value, types.FunctionType) and value in self.borrowed:
+            out += b"L" + U32.pack(self.borrowed[value])
+        elif self.resolve is None and callable(value) and not isinstance(value, type):
+            out += b"L" + U32.pack(self._keep(value))
+        else:
+            super().put(value, out)
+
+    def _keep(self, value: Any) -> int:
+        self.kept[len(self.kept)] = value
+        return len(self.kept) - 1
 
     def get(self, tag: int, number: int) -> Any:
-        """A stand-in for what the other side kept."""
-        if self.resolve is None and tag == ord("G"):
-            return RemoteIterator(self, number)
-        if self.resolve is not None and tag == ord("L"):
-            return lambda *args, **kwargs: self.call(number, args, kwargs)
-        raise Refused("a reference that may not travel this way")
+        """A stand-in for what the other side kept; in a judge the test's own function when it comes back."""
+        if self.resolve is None:
+            return RemoteIterator(self, number) if tag == ord("G") else self.kept[number]
+        if tag != ord("L"):
+            raise Refused("a reference that may not travel this way")
+
+        def function(*args: Any, **kwargs: Any) -> Any:
+            return self.call(number, args, kwargs)
+
+        self.borrowed[function] = number
+        return function
 
     # ---- asking
 
     def call(self, target: str | int, args: tuple, kwargs: dict) -> Any:
-        """Call a function of the other side. Raises what it raised, Refused for a result that is not plain, Gone."""
-        request = encode((target, encode((args, kwargs), self)))
+        """Call a function of the other side. Raises what it raised, Refused for a result that is not plain, Gone.
+
+        In a judge Unsent for arguments that are not plain.
+        """
+        try:
+            request = encode((target, encode((args, kwargs), self)))
+        except Refused as refusal:
+            if self.resolve is not None:
+                raise
+            self.unsent = f"an argument of the test cannot be sent to the program: {refusal}"
+            raise Unsent(self.unsent) from None
         try:
             return self._result(*self.request(wire.CALL, request), args, kwargs)
         except Refused as refusal:
@@ -104,15 +97,19 @@ class Peer(Hooks):
             raise
 
     def _result(self, kind: int, payload: bytes, args: tuple, kwargs: dict) -> Any:
-        if kind == wire.CHANGED:
-            value, after = decode(payload)
-            merged((args, kwargs), decode(after, self))
-            kind, payload = value[0], value[1:]
+        if kind == wire.CHANGED and self.resolve is None:
+            if len(payload) < _REPLY.size:
+                raise Refused("malformed reply")
+            kind, size = _REPLY.unpack_from(payload)
+            after = payload[_REPLY.size + size :]
+            merged((args, kwargs), decode(after, Changed(self)))
+            payload = payload[_REPLY.size : _REPLY.size + size]
         if kind == wire.VALUE:
             return decode(payload, self)
         if kind == wire.RAISED:
-            raise revive(payload)
-        raise Refused(f"the program's result is {payload.decode('utf-8', 'replace')[:MAX_MESSAGE]}")
+            raise revive(payload, ends_loops=self.resolve is not None)
+        whose = "the program's result" if self.resolve is None else "the result of a function of the test"
+        raise Refused(f"{whose} is {payload.decode('utf-8', 'replace')[:MAX_MESSAGE]}")
 
     def request(self, kind: int, payload: bytes) -> tuple[int, bytes]:
         """Send a request and serve the other side until the reply comes."""
@@ -148,30 +145,36 @@ class Peer(Hooks):
             target, arguments = decode(payload)
             function = self.kept[target] if self.resolve is None else self.resolve(target)
             args, kwargs = decode(arguments, self)
-            reply = perform(function, args, kwargs, self)
-            if self.resolve is None or not any(isinstance(a, _MUTABLE) for a in (*args, *kwargs.values())):
-                return reply
+            watched = self.resolve is not None and any(map(changeable, (*args, *kwargs.values())))
+            kind, reply = perform(function, args, kwargs, self, attributes=self.resolve is not None)
             try:
-                after = encode((args, kwargs), self)
-            except Refused:
-                return reply
-            return (wire.CHANGED, encode((bytes([reply[0]]) + reply[1], after))) if after != arguments else reply
+                after = encode((args, kwargs), Changed(self)) if watched else arguments
+            except Refused as refusal:
+                return wire.REFUSED, f"given beside a changed argument, and that is {refusal}".encode(
+                    "utf-8", "replace"
+                )
+            if after == arguments:
+                return kind, reply
+            return wire.CHANGED, _REPLY.pack(kind, len(reply)) + reply + after
         except Gone:
             raise
         except Refused as refusal:
             return wire.REFUSED, str(refusal).encode("utf-8", "replace")
         except BaseException as error:
-            return wire.RAISED, describe(error)
+            return wire.RAISED, describe(error, attributes=False)
 
 
-def perform(function: Callable, args: tuple, kwargs: dict, hooks: Hooks) -> tuple[int, bytes]:
-    """Call a function and turn what becomes of it into a frame's kind and payload."""
+def perform(function: Callable, args: tuple, kwargs: dict, hooks: Hooks, attributes: bool = True) -> tuple[int, bytes]:
+    """Call a function and turn what becomes of it into a frame's kind and payload.
+
+    attributes: whether those of an exception may be told. A program is told no more of a test than it needs.
+    """
     try:
         result = function(*args, **kwargs)
     except Gone:
         raise
     except BaseException as error:
-        return wire.RAISED, describe(error)
+        return wire.RAISED, describe(error, attributes)
     try:
         return wire.VALUE, encode(result, hooks)
     except Refused as refusal:
@@ -190,7 +193,7 @@ class RemoteIterator:
         while True:
             kind, payload = peer.request(wire.MORE, encode((number, count)))
             if kind == wire.RAISED:
-                raise revive(payload)
+                raise revive(payload, ends_loops=False)
             if kind != wire.VALUE:
                 raise Refused("the program's iterator gave what is not plain data")
             items = decode(payload, peer)
@@ -207,27 +210,3 @@ class RemoteIterator:
 
     def __next__(self) -> Any:
         return next(self._fetch)
-
-
-def merged(before: Any, after: Any) -> Any:
-    """`after`, with the mutable containers of `before` in it where they stand: a test sees what the program changed."""
-    if type(before) is not type(after):
-        return after
-    if isinstance(before, list | tuple):
-        items = [merged(old, new) for old, new in zip(before, after, strict=False)] + list(after[len(before) :])
-        if isinstance(before, tuple):
-            return tuple(items)
-        before[:] = items
-    elif isinstance(before, dict):
-        pairs = {key: merged(before.get(key), value) for key, value in after.items()}
-        before.clear()
-        before.update(pairs)
-    elif isinstance(before, set):
-        before.clear()
-        before.update(after)
-    elif isinstance(before, bytearray | collections.deque):
-        before.clear()
-        before.extend(after)
-    else:
-        return after
-    return before

@@ -11,8 +11,9 @@ from typing import Any
 from . import wire
 from .codec import U32, Hooks, Refused, encode
 from .decode import decode
+from .errors import describe
 from .judge import run_test
-from .peer import MAX_ITEMS, Peer, describe, perform
+from .peer import MAX_ITEMS, Peer, perform
 
 
 class Results(Hooks):
@@ -48,29 +49,6 @@ def main(fd: int) -> None:
         os._exit(0)
 
 
-def script(fd: int, stdin: int, stdout: int) -> None:
-    """Run a program as a script, with its input on descriptor 0 and its output on 1. Never returns."""
-    code = 0
-    try:
-        stream = wire.Stream(fd)
-        stream.send(wire.HELLO)
-        received = stream.receive()
-        if received is not None:
-            os.dup2(stdin, 0)
-            os.dup2(stdout, 1)
-            sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
-            sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
-            module = types.ModuleType("__main__")
-            try:
-                _load(module, decode(received[1]), stream)
-            finally:
-                sys.stdout.flush()
-    except OSError:
-        code = 1  # its output is past the cap
-    finally:
-        os._exit(code)
-
-
 def serve(stream: wire.Stream) -> None:
     """Do what the supervisor asks, until it has asked for the last."""
     stream.send(wire.HELLO)
@@ -78,7 +56,7 @@ def serve(stream: wire.Stream) -> None:
     while (received := stream.receive()) is not None:
         kind, payload = received
         if kind == wire.PROGRAM:
-            if not _load(module, decode(payload), stream):
+            if not load(module, decode(payload), stream):
                 return
             stream.accept()
         elif kind == wire.CALLS:
@@ -96,7 +74,7 @@ def serve(stream: wire.Stream) -> None:
             stream.send(wire.VERDICT, encode(run_test(test, setup, module.__dict__)))
 
 
-def _load(module: types.ModuleType, request: tuple[str, str], stream: wire.Stream) -> bool:
+def load(module: types.ModuleType, request: tuple[str, str], stream: wire.Stream) -> bool:
     """Execute the program's own text. Module level counts as a part of the program's first test."""
     source, name = request
     module.__name__ = name

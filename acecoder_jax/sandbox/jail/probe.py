@@ -12,19 +12,7 @@ from typing import Any
 
 from . import confine
 
-_SKIPPED = (
-    "_test",
-    "_tkinter",
-    "_ctypes_test",
-    "_xx",
-    "xx",
-    "readline",
-    "_curses",
-    "_dbm",
-    "_gdbm",
-    "nis",
-    "ossaudiodev",
-)
+_SKIPPED = ("_test", "_tkinter", "_ctypes_test", "_xx", "xx")  # Python's tests of itself, and windows
 
 
 def shared_libraries(directory: str, preload: list[str]) -> list[str]:
@@ -41,6 +29,19 @@ def shared_libraries(directory: str, preload: list[str]) -> list[str]:
     with open("/proc/self/maps") as maps:
         paths = {line.split(maxsplit=5)[5].strip() for line in maps if line.count("/")}
     return sorted(path for path in paths if ".so" in os.path.basename(path) and os.path.isfile(path))
+
+
+def links(libraries: list[str]) -> dict[str, str]:
+    """The other names of shared libraries, each with the name that it leads to: programs ask for libz.so.1, where the
+    file is libz.so.1.2.13.
+    """
+    wanted = set(libraries)
+    folders = {os.path.dirname(path) for path in libraries}
+    found = {}
+    for entry in (entry for folder in folders for entry in os.scandir(folder)):
+        if ".so" in entry.name and entry.is_symlink() and (target := os.path.realpath(entry.path)) in wanted:
+            found[entry.path] = target
+    return found
 
 
 def attempt(config: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
@@ -97,6 +98,7 @@ def main(config: dict[str, Any]) -> None:
     sys.path[:] = config["path"]
     libraries = shared_libraries(config["extensions"], config["packages"])
     config["readable"] = sorted({*config["readable"], *libraries})
+    config["links"] = links(libraries)
     refused, report = {}, None
     for tier in config["tiers"]:
         if tier == 1 and os.geteuid():
@@ -106,4 +108,4 @@ def main(config: dict[str, Any]) -> None:
         if report:
             break
         refused[tier] = why
-    print(json.dumps({"readable": config["readable"], "report": report, "refused": refused}))
+    print(json.dumps({"readable": config["readable"], "links": config["links"], "report": report, "refused": refused}))

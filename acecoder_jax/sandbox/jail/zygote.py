@@ -8,7 +8,9 @@ It reads orders from one socket: packets of pairs (order, slot), with the child'
 Which children run, for how long, and who is killed, is the supervisor's business.
 """
 
+import _sitebuiltins
 import _socket
+import builtins
 import gc
 import json
 import os
@@ -18,7 +20,7 @@ import struct
 import sys
 from typing import Any
 
-from . import confine, judge, kernel, player
+from . import confine, judge, kernel, player, script
 from .rehearsal import rehearse
 
 REPORT = struct.Struct("<BiddQ")
@@ -35,6 +37,7 @@ def main(control_fd: int, config: dict[str, Any]) -> None:
         os.execv(sys.executable, [*sys.orig_argv[:-1], json.dumps(config | {"separated": True})])
     null = os.open("/dev/null", os.O_RDWR)
     sys.path[:] = config["path"]
+    sys.argv[:] = sys.orig_argv[:] = ["program"]  # else programs would find this configuration there
     _warm(config["preload"])
     kernel.share_code_pages()
     rehearse()
@@ -61,6 +64,8 @@ def _warm(names: list[str]) -> None:
             __import__(name)
     finally:
         os.register_at_fork = register
+    for name in ("exit", "quit"):  # scripts use them; else `site` provides them, which has not been imported
+        setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
 
 
 class Forker:
@@ -80,7 +85,7 @@ class Forker:
                 resource.setrlimit(kind, (limit, limit))
             if self.filter is not None:
                 kernel.install(self.filter)
-            roles: dict[int, Any] = {ord("F"): player.main, ord("J"): judge.main, ord("S"): player.script}
+            roles: dict[int, Any] = {ord("F"): player.main, ord("J"): judge.main, ord("S"): script.main}
             roles[order](*fds)
         finally:
             os._exit(70)

@@ -1,0 +1,167 @@
+"""The engine's speed beside its peers', in one run, on the same prompts of HumanEval.
+
+    python bench/decode.py --model=Qwen2.5-Coder-0.5B-Instruct --data=HumanEval.jsonl.gz \\
+        --transformers=$(bash bench/make_peer_env.sh transformers) --tunix=$(bash bench/make_peer_env.sh google-tunix)
+
+a  lock-step: 32 prompts, 128 new tokens each, temperature 1
+b  one row, 128 new tokens
+c  real lengths: 48 prompts x 4 samples, at most 256 tokens, stop at the end token, counted in useful tokens; peers in
+   batches of 32 sorted by the prompt's length, Tunix on a quarter of it
+d  groups: seconds of reading 32 prompts for 8 samples each, beside reading each sample's prompt apart
+Each contestant is a process of its own that waits while the others run; rounds alternate, the first (compilation) is
+not counted, medians are taken. Roofline: a step's bytes over the measured memory bandwidth or its FLOPs over the
+measured rate of a large product, whichever is longer. The last line is JSON.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from acecoder_jax import prompts, tokenizer  # noqa: E402
+
+LOCK_STEP, ONE, REAL = (32, 128), (1, 128), (32, 256)
+
+
+class Contestant:
+    """A process that generates when it is asked to."""
+
+    def __init__(self, python: str, script: str, *arguments: str, **environment: str):
+        self.script = script
+        self.process = subprocess.Popen(
+            [python, str(HERE / "decode_peers" / script), *arguments],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", "cpu"), **environment},
+        )  # fmt: skip
+        self.about = self._read()
+
+    def _read(self) -> dict:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.script} ended with exit code {self.process.wait()}")
+        return json.loads(line)
+
+    def speed(self, prompt_tokens: list[list[int]], shape: tuple[int, int], end: bool = False) -> float:
+        """Useful tokens a second."""
+        rows, new = shape
+        request = {"prompts": prompt_tokens, "max_new_tokens": new, "end": end, "rows": rows}
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        answer = self._read()
+        return answer["tokens"] / answer["seconds"]
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.communicate()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="a directory with the weights")
+    parser.add_argument("--data", required=True, help="HumanEval.jsonl.gz")
+    parser.add_argument("--transformers", help="a Python that has torch and transformers")
+    parser.add_argument("--tunix", help="a Python that has google-tunix and transformers")
+    parser.add_argument("--cases", default="abcd")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--engine", default="{}", help="knobs of our engine as JSON")
+    options = parser.parse_args()
+    asked = questions(options.model, options.data)
+    longest = max(map(len, asked))
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as groups:
+        json.dump(asked[:32], groups)
+        groups.flush()
+        more = {"GROUPS": groups.name} if "d" in options.cases else {}
+        who = {"ours": Contestant(sys.executable, "ours.py", options.model, str(longest), options.engine, **more)}
+    if options.transformers:
+        who["transformers"] = Contestant(options.transformers, "transformers_peer.py", options.model)
+    if options.tunix:
+        who["tunix"] = Contestant(options.tunix, "tunix_peer.py", options.model, str(longest))
+    row: dict = {"about": {name: one.about for name, one in who.items()}}
+    for case in options.cases:
+        row |= {"a": lock_step, "b": one_row, "c": real_lengths, "d": lambda *_: {}}[case](who, asked, options.rounds)
+    for one in who.values():
+        one.close()
+    report(row, asked, options.cases)
+
+
+def questions(model: str, data: str) -> list[list[int]]:
+    """The prompts of HumanEval as a chat."""
+    words = tokenizer.load(model)
+    with gzip.open(data, "rt") as file:
+        tasks = [json.loads(line)["prompt"] for line in file]
+    texts = [f"Complete this Python function.\n```python\n{task}```" for task in tasks]
+    return [list(prompts.render_chat(words, prompts.chat(text), add_generation_prompt=True)) for text in texts]
+
+
+def lock_step(who: dict[str, Contestant], asked: list[list[int]], rounds: int) -> dict:
+    """Case a."""
+    return {"a": compete(who, asked[:32], LOCK_STEP, rounds)}
+
+
+def one_row(who: dict[str, Contestant], asked: list[list[int]], rounds: int) -> dict:
+    """Case b."""
+    return {"b": compete(who, asked[:1], ONE, rounds)}
+
+
+def real_lengths(who: dict[str, Contestant], asked: list[list[int]], rounds: int) -> dict:
+    """Case c, once after a warm-up."""
+    samples = [prompt for prompt in sorted(asked[:48], key=len) for _ in range(4)]
+    quarter = samples[::4]
+    found = {}
+    for name, one in who.items():
+        mine = quarter if name == "tunix" else samples
+        one.speed(mine[:32], (32, 256), end=True)
+        found[name] = statistics.median(one.speed(mine, REAL, end=True) for _ in range(max(1, rounds // 3)))
+    return {"c": found}
+
+
+def compete(who: dict[str, Contestant], asked: list[list[int]], shape: tuple[int, int], rounds: int) -> dict:
+    """Medians over rounds in which the contestants take turns."""
+    speeds: dict[str, list[float]] = {name: [] for name in who}
+    for number in range(rounds + 1):
+        for name, one in who.items():
+            speed = one.speed(asked, shape)
+            if number:
+                speeds[name].append(speed)
+    return {name: statistics.median(values) for name, values in speeds.items()}
+
+
+def report(row: dict, asked: list[list[int]], cases: str) -> None:
+    """Prints what was found, with ratios and rooflines; the last line is JSON."""
+    ours = row["about"]["ours"]
+    for case in cases:
+        if case == "d":
+            groups = ours["groups"]
+            row["d"] = {key: round(value, 2) for key, value in groups.items()}
+            row["d"]["apart_over_shared"] = round(groups["apart_s"] / groups["shared_s"], 2)
+        else:
+            found = row[case]
+            ratios = {f"times_{name}": round(found["ours"] / v, 2) for name, v in found.items() if name != "ours"}
+            shape = {"a": LOCK_STEP, "b": ONE, "c": REAL}[case]
+            roof = roofline(ours, shape, sum(map(len, asked[: shape[0]])) / shape[0])
+            row[case] = {f"{name}_tok_s": round(v, 1) for name, v in found.items()} | ratios
+            row[case] |= {"roofline_tok_s": round(roof, 1), "share_of_roofline": round(found["ours"] / roof, 3)}
+        print(case, json.dumps(row[case]))
+    print(json.dumps(row))
+
+
+def roofline(about: dict, shape: tuple[int, int], prompt_tokens: float) -> float:
+    """Tokens a second of decoding alone that the machine's measured rates would allow."""
+    rows, new = shape
+    read = 2 * about["params"] + rows * (prompt_tokens + new / 2) * about["kv_bytes_a_token"]
+    seconds = max(read / about["bandwidth"], 2 * about["params"] * rows / about["flops"])
+    return rows / seconds
+
+
+if __name__ == "__main__":
+    main()

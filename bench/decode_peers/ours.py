@@ -1,0 +1,114 @@
+"""Our engine in bfloat16, as bench/decode.py asks for it."""
+
+import functools
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import jax
+import jax.numpy as jnp
+from _serve import serve
+
+from acecoder_jax import tokenizer
+from acecoder_jax.models import huggingface
+from acecoder_jax.sampling.draw import SamplingParams
+from acecoder_jax.sampling.engine import Engine, Request
+
+model_dir, prompt_tokens = sys.argv[1], int(sys.argv[2])
+knobs = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
+words = tokenizer.load(model_dir)
+config, params = huggingface.load_params(model_dir)
+
+
+class Endless:
+    """The tokenizer without an end: all rows write as much as they may."""
+
+    eos_token_id = None
+
+    def convert_tokens_to_ids(self, token: str) -> None:
+        """No token ends an answer."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(words, name)
+
+
+@functools.cache
+def engine(slots: int, max_new_tokens: int, end: bool) -> Engine:
+    """An engine with these numbers, and the weights."""
+    made = Engine(
+        config, words if end else Endless(), slots=slots, max_prompt_tokens=prompt_tokens,
+        max_new_tokens=max_new_tokens, seed=0, **knobs,
+    )  # fmt: skip
+    made.update(params)
+    return made
+
+
+def generate(prompts: list[list[int]], max_new_tokens: int, end: bool, rows: int) -> list[list[int]]:
+    """All prompts at once, over `rows` slots."""
+    sampling = SamplingParams(max_new_tokens=max_new_tokens)
+    requests = [Request(str(n), tuple(prompt), sampling) for n, prompt in enumerate(prompts)]
+    return [list(done.tokens) for done in engine(rows, max_new_tokens, end).generate(requests, "bench")]
+
+
+def prefill_s(prompts: list[list[int]], samples: int) -> float:
+    """Seconds that reading the prompts takes, with that many samples of each."""
+    one = engine(32, 1, False)
+    programs, spent = one._programs, []
+
+    def timed(*args: object, **kw: object) -> object:
+        start = time.perf_counter()
+        out = jax.block_until_ready(programs.prefill(*args, **kw))
+        spent.append(time.perf_counter() - start)
+        return out
+
+    one._programs = type(programs)(**{**vars(programs), "prefill": timed})
+    requests = [
+        Request(str(n), tuple(p), SamplingParams(max_new_tokens=1), s)
+        for n, p in enumerate(prompts)
+        for s in range(samples)
+    ]
+    list(one.generate(requests, "bench"))
+    one._programs = programs
+    return sum(spent)
+
+
+def rates() -> tuple[float, float]:
+    """Measured bytes a second of reading memory, and FLOPs a second of a large bfloat16 product."""
+    big = jnp.ones((1 << 27,), jnp.float32)
+    a = jnp.ones((2048, 2048), jnp.bfloat16)
+    read = jax.jit(jnp.sum)
+    multiply = jax.jit(lambda x, y: jnp.einsum("ij,jk->ik", x, y, preferred_element_type=jnp.float32))
+    return big.nbytes / _best(lambda: read(big)), 2 * 2048**3 / _best(lambda: multiply(a, a))
+
+
+def _best(call: object) -> float:
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        jax.block_until_ready(call())  # type: ignore[operator]
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def answer(**request: object) -> list[list[int]]:
+    """A request, or a question about the machine and the engine."""
+    return generate(**request)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    bandwidth, flops = rates()
+    numbers = {"params": sum(leaf.size for leaf in jax.tree.leaves(params)), "bandwidth": bandwidth, "flops": flops}
+    numbers |= {"kv_bytes_a_token": 2 * 4 * config.num_layers * config.num_kv_heads * config.head_dim}
+    if os.environ.get("GROUPS"):
+        prompts = json.loads(Path(os.environ["GROUPS"]).read_text())
+        lone = [[token, *p[1:]] for p in prompts for token in range(1000, 1008)]
+        prefill_s(prompts[:8], 1)
+        numbers["groups"] = {"shared_s": prefill_s(prompts, 8), "apart_s": prefill_s(lone, 1)}
+    numbers["jax"] = jax.__version__
+    serve(generate, numbers)
+    print(json.dumps({"peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}), file=sys.stderr)

@@ -1,0 +1,5 @@
+"""Never ends."""
+
+print("1")
+while True:
+    pass

@@ -1,0 +1,4 @@
+"""Output without end."""
+
+while True:
+    print("9731" * 1000)
