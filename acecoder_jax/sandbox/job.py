@@ -29,7 +29,9 @@ class Job:
 class Limits:
     """What one program may use.
 
-    test_s, program_s: CPU seconds of one test, and of the program with all its tests.
+    test_s: CPU seconds of one test, whoever uses them.
+    program_s: CPU seconds of the program over all its tests. What a judge uses is not the program's, nor is the wall
+        time while one runs, so that tests that hang leave the others their time.
     wall_factor: wall time may be this many times as long, since a busy machine shares its cores.
     memory_bytes: address space of one process beyond what the warmed interpreter has.
     file_bytes: the largest file, where there is one to write to. output_bytes: standard output (stdin profile).

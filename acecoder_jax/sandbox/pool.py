@@ -17,7 +17,7 @@ from typing import Any, Self
 from ..types import Status, Verdict
 from .job import Job, Limits
 from .settings import SandboxError, describe, jail_settings
-from .worker import Task, Worker, cores
+from .worker import Task, Worker, cores, verdict
 
 DEPTH = 16  # jobs that a worker holds: enough to hide this process's own delays
 BUSY, PAUSE_S = 8, 0.001
@@ -275,7 +275,7 @@ class Sandbox:
                 self._retry(task, row["broken"])
             else:
                 worker.slow = False
-                _resolve(task, _verdict(task.job, row["verdict"]))
+                _resolve(task, verdict(task.job, row["verdict"]))
         return rows is not None
 
     def _retry(self, task: Task, broken: str) -> None:
@@ -329,14 +329,3 @@ class Sandbox:
 def _resolve(task: Task, verdict: Verdict) -> None:
     if task.future.set_running_or_notify_cancel():
         task.future.set_result(verdict)
-
-
-def _verdict(job: Job, row: dict[str, Any]) -> Verdict:
-    return Verdict(
-        id=job.id,
-        statuses=tuple(Status(status) for status in row["statuses"]),
-        messages=tuple(row["messages"]),
-        mode=row["mode"],
-        time_s=row["time_s"],
-        memory_bytes=row["memory_bytes"],
-    )

@@ -8,6 +8,7 @@ It is trusted and runs outside the jail; it holds the tests, so it makes itself 
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -96,12 +97,20 @@ class Supervisor:
             raise HostGone from None
 
 
+def die_with(life_fd: int) -> None:
+    """Have the kernel end this process when the other end of this pipe closes, even within an endless loop in C."""
+    fcntl.fcntl(life_fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(life_fd, fcntl.F_SETFL, os.O_ASYNC)  # SIGIO, which ends a process that does not handle it
+
+
 def main() -> None:
     """Entry point of the process: argv is the socket's descriptor and the configuration as JSON."""
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # no other process of this user may read its memory, which holds the tests
     host = socket.socket(fileno=int(sys.argv[1]))
     try:
-        supervisor = Supervisor(host, json.loads(sys.argv[2]))
+        config = json.loads(sys.argv[2])
+        die_with(config["life"])
+        supervisor = Supervisor(host, config)
     except ZygoteDied as death:
         host.sendall(json.dumps({"failed": str(death)}).encode() + b"\n")
         os._exit(1)

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..types import Verdict
+from ..types import Status, Verdict
 from .job import Job, Limits
 from .settings import SandboxError
 
@@ -42,16 +42,20 @@ class Worker:
         self.socket, other = socket.socketpair()
         root = str(Path(__file__).resolve().parents[2])
         command = [sys.executable, "-W", "ignore", "-s", "-S", "-P", "-c", _BOOT]
+        life, self._life = os.pipe()  # when our end closes, by whatever death, it dies too, whatever it is at
         with other:
             try:
                 self.process = subprocess.Popen(
-                    [*command, str(other.fileno()), json.dumps(settings | {"core": core}), root],
-                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[other.fileno()],
+                    [*command, str(other.fileno()), json.dumps(settings | {"core": core, "life": life}), root],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[other.fileno(), life],
                     start_new_session=True, env={"LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"},
                 )  # fmt: skip
             except OSError as error:
                 self.socket.close()
+                os.close(self._life)
                 raise SandboxError(f"a sandbox worker did not start: {error}") from None
+            finally:
+                os.close(life)
         self.socket.setblocking(False)
         self.held: dict[int, Task] = {}
         self.started = self.slow = False
@@ -134,6 +138,7 @@ class Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        os.close(self._life)
 
 
 def cores(workers: int) -> list[int | None]:
@@ -145,3 +150,15 @@ def cores(workers: int) -> list[int | None]:
         return [None] * workers
     first = os.getpid() % len(cores)  # sandboxes of several trainers start on different ones
     return [*cores[first:], *cores[:first]][:workers]
+
+
+def verdict(job: Job, row: dict[str, Any]) -> Verdict:
+    """A verdict from its JSON values."""
+    return Verdict(
+        id=job.id,
+        statuses=tuple(Status(status) for status in row["statuses"]),
+        messages=tuple(row["messages"]),
+        mode=row["mode"],
+        time_s=row["time_s"],
+        memory_bytes=row["memory_bytes"],
+    )

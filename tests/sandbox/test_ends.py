@@ -47,6 +47,23 @@ def test_no_process_is_left(number, isolation):
     assert not left
 
 
+def test_a_supervisor_dies_with_the_trainer_even_within_a_loop_in_c():
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from acecoder_jax.sandbox.supervisor import die_with; "
+        "die_with(int(sys.argv[2])); print('ready', flush=True); 2.5 in range(10**18)"
+    )
+    life, ours = os.pipe()
+    stuck = subprocess.Popen(
+        [sys.executable, "-c", code, ROOT, str(life)], pass_fds=[life], stdout=subprocess.PIPE, text=True
+    )
+    os.close(life)
+    assert stuck.stdout.readline() == "ready\n"
+    time.sleep(0.2)
+    assert stuck.poll() is None
+    os.close(ours)
+    assert stuck.wait(10) == -signal.SIGIO
+
+
 def below(pid):
     found = []
     for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
