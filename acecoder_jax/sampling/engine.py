@@ -32,7 +32,7 @@ from acecoder_jax.types import Completion
 class Engine:
     """Samples completions from the policy given by the last `update`.
 
-    slots: rows that decode together. max_prompt_tokens, max_new_tokens: limits of a request; they fix the cache's
+    slots: rows that decode together, at least 2. max_prompt_tokens, max_new_tokens: limits of a request; they fix the cache's
     length. chunk: decode steps between visits of the scheduler. prefill_rows: prompts prefilled together, and
     prefill_width: tokens of each in one call. prefill_calls: such calls between two chunks while others decode.
     dtype: of the products and weights; cache_dtype: of keys and values, by default float32 on a CPU, where that is
@@ -60,6 +60,7 @@ class Engine:
             raise ValueError("slots, limits, chunk and the prefill's numbers must be at least 1")
         self.config, self.tokenizer, self.dtype, self.mesh = config, tokenizer, dtype, mesh
         self.cache_dtype = cache_dtype or (jnp.float32 if jax.default_backend() == "cpu" else dtype)
+        slots = max(slots, 2)  # a CPU's bfloat16 product of one row takes eight times as long as that of two
         self.layout = Layout(
             seed, slots, max_prompt_tokens, max_new_tokens, chunk, prefill_rows, prefill_width, prefill_calls
         )
