@@ -32,8 +32,8 @@ from acecoder_jax.types import Completion
 class Engine:
     """Samples completions from the policy given by the last `update`.
 
-    slots: rows that decode together, at least 2. max_prompt_tokens, max_new_tokens: limits of a request; they fix the cache's
-    length. chunk: decode steps between visits of the scheduler. prefill_rows: prompts prefilled together, and
+    slots: rows that decode together, at least 2. max_prompt_tokens, max_new_tokens: limits of a request; they fix the
+    cache's length. chunk: decode steps between visits of the scheduler. prefill_rows: prompts prefilled together, and
     prefill_width: tokens of each in one call. prefill_calls: such calls between two chunks while others decode.
     dtype: of the products and weights; cache_dtype: of keys and values, by default float32 on a CPU, where that is
     faster, else dtype. mesh: slots are split over (data, fsdp), heads, hidden units and vocabulary over tensor.
