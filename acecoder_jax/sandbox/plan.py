@@ -21,7 +21,7 @@ MAX_CALLS = MAX_BYTES // 2  # bytes of the calls of constant tests that a player
 MAX_SOURCE = 1 << 18  # characters of one test, or of the setup: a longer one is broken
 MAX_SOURCES = 1 << 20  # of all tests of a job: the longest of them are broken where they come to more
 MAX_CONSTANTS = 1 << 20  # items and bytes of all constants of a job: past that its constant tests go to a judge
-MAX_CACHED = 64 << 20  # bytes of the plans that are kept, roughly
+MAX_CACHED = 8 << 20  # bytes of the plans that are kept, roughly: the samples of a problem come close together
 ITEM_BYTES, CHARACTER_BYTES, CHECK_BYTES = 16, 4, 1000
 _BUILTINS = frozenset(dir(builtins)) | {"__name__", "__builtins__", "exit", "quit"}
 
