@@ -19,8 +19,8 @@ from .job import Job, Limits
 from .settings import SandboxError, describe, jail_settings
 from .worker import Task, Worker, cores, verdict
 
-DEPTH = 16  # jobs that a worker holds: enough to hide this process's own delays
-BUSY, PAUSE_S = 8, 0.001
+DEPTH = 24  # jobs that a worker holds: enough to hide this process's own delays
+BUSY, PAUSE_S = 12, 0.01
 ATTEMPTS = 3  # before a job whose worker breaks is given up as infra
 PAUSES_S = (0.5, 2.0, 8.0)  # before each further try to start a worker; the last again and again while another works
 LOOK_S = 1.0  # how often the workers are looked at: one that is stuck is killed
