@@ -108,6 +108,7 @@ def _serve(control_fd: int, forker: Forker) -> None:
                 _, status, usage = os.wait4(children.pop(slot), 0)
                 peak = usage.ru_maxrss * 1024
                 os.write(control_fd, REPORT.pack(slot, status, usage.ru_utime, usage.ru_stime, peak))
+                os.sched_yield()  # the supervisor waits for this on the same core: it goes before the next fork
                 continue
             count = _DESCRIPTORS[order]
             mine, fds = fds[:count], fds[count:]
