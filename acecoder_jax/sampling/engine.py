@@ -58,7 +58,7 @@ class Engine:
     ):
         if min(slots, max_prompt_tokens, max_new_tokens, chunk, prefill_rows, prefill_width, prefill_calls) < 1:
             raise ValueError("slots, limits, chunk and the prefill's numbers must be at least 1")
-        self.config, self.tokenizer, self.dtype, self.mesh = config, tokenizer, dtype, mesh
+        self.config, self.tokenizer, self.mesh = config, tokenizer, mesh
         self.cache_dtype = cache_dtype or (jnp.float32 if jax.default_backend() == "cpu" else dtype)
         slots = max(slots, 2)  # a CPU's bfloat16 product of one row takes eight times as long as that of two
         self.layout = Layout(
@@ -84,11 +84,16 @@ class Engine:
         )
 
     @property
+    def token_bytes(self) -> int:
+        """Bytes of one token's keys and values."""
+        config, number_bytes = self.config, jnp.dtype(self.cache_dtype).itemsize
+        return 2 * config.num_layers * config.num_kv_heads * config.head_dim * number_bytes
+
+    @property
     def cache_bytes(self) -> int:
         """Bytes of keys and values: of all slots, and of the prompts that are being read."""
-        config, layout = self.config, self.layout
-        a_token = 2 * config.num_layers * config.num_kv_heads * config.head_dim * jnp.dtype(self.cache_dtype).itemsize
-        return a_token * (layout.slots * layout.cache_tokens + layout.prefill_rows * layout.prompt_tokens)
+        layout = self.layout
+        return self.token_bytes * (layout.slots * layout.cache_tokens + layout.prefill_rows * layout.prompt_tokens)
 
     def update(self, params: Params) -> None:
         """Takes new parameters: one jitted cast, unstack, fuse and reshard."""

@@ -189,12 +189,14 @@ class Decoding:
         for slot, row in enumerate(self._rows):
             if row is not None and row.request in cancelled:
                 text = self.tokenizer.decode(row.tokens, skip_special_tokens=False)
-                self._release(slot, completion(row, len(row.tokens), text, "cancelled"))
+                self._release(slot, completion(row, len(row.tokens), text, "cancelled"), active=True)
 
-    def _release(self, slot: int, done: Completion) -> None:
+    def _release(self, slot: int, done: Completion, active: bool) -> None:
+        """Ends a row. active: it does not know yet, on the device."""
         assert self._state is not None
         self._rows[slot] = None
-        self._state["active_s"] = self._state["active_s"].at[slot].set(False)
+        if active:
+            self._state["active_s"] = self._state["active_s"].at[slot].set(False)
         self._done.append(done)
 
     # ---- reading prompts
@@ -285,17 +287,17 @@ class Decoding:
         for slot, row in enumerate(self._rows):
             if row is None:
                 continue
-            valid = out["valid"][:, slot]
+            valid, active = out["valid"][:, slot], bool(out["active"][slot])
             row.tokens += out["token"][valid, slot].tolist()
             row.logps += out["logp"][valid, slot].tolist()
             row.sampling_logps += out["sampling_logp"][valid, slot].tolist()
             if not all(map(math.isfinite, row.logps[-len(valid) :])):
-                self._release(slot, failed(row.request, f"{_name(row.request)}: the model's logits are not finite"))
+                error = f"{_name(row.request)}: the model's logits are not finite"
+                self._release(slot, failed(row.request, error), active)
                 continue
-            stops = row.request.sampling.stop
-            end = ends.cut(self.tokenizer, row.tokens, stops, self.programs.stop_ids, bool(out["active"][slot]))
+            end = ends.cut(self.tokenizer, row.tokens, row.request.sampling.stop, self.programs.stop_ids, active)
             if end is not None:
-                self._release(slot, completion(row, *end))
+                self._release(slot, completion(row, *end), active)
 
 
 def check(request: Request, layout: Layout, vocab_size: int) -> None:

@@ -9,9 +9,9 @@ import signal
 import socket
 import struct
 import subprocess
-import time
 from typing import Any
 
+from . import clocks
 from .jail import wire
 from .jail.zygote import REPORT
 from .settings import ENVIRONMENT, PACKAGE, PYTHON
@@ -29,29 +29,6 @@ REAP_S = 5.0  # a killed child is reaped in microseconds: past this the zygote i
 
 class ZygoteDied(Exception):  # noqa: N818 - it reads as what happened
     """The zygote is gone or does not answer: the sandbox's failure, not the program's."""
-
-
-class Waits:
-    """The time that a process was ready to run while the machine ran others; 0 where the kernel does not say."""
-
-    def __init__(self, pid: int | None):
-        try:
-            self._fd: int | None = os.open(f"/proc/{pid}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            self._fd = None
-
-    def total_s(self) -> float:
-        """Since the process began."""
-        try:
-            return 0.0 if self._fd is None else int(os.pread(self._fd, 128, 0).split()[1]) / 1e9
-        except (OSError, ValueError, IndexError):
-            return 0.0
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
 
 
 class Channel:
@@ -122,12 +99,7 @@ class Channel:
 
     def cpu_s(self) -> float:
         """CPU time that the child has used; 0 while its process id is not known."""
-        if self.pid is None:
-            return 0.0
-        try:
-            return time.clock_gettime((~self.pid << 3) | 2)  # the kernel's name for a process's CPU clock
-        except OSError:
-            return 0.0
+        return 0.0 if self.pid is None else clocks.cpu_s(self.pid)
 
     def kill(self) -> bool:
         """Kill the child. False when its process id is not known yet."""
@@ -179,7 +151,7 @@ class Zygote:
                 env=ENVIRONMENT, pass_fds=[other.fileno()], start_new_session=True, cwd="/",
             )  # fmt: skip
         self.report = self._ready()
-        self._waits = (Waits(os.getpid()), Waits(self.pid))
+        self._waits = (clocks.Waits(os.getpid()), clocks.Waits(self.pid))
 
     def _ready(self) -> dict[str, Any]:
         self.control.settimeout(60.0)

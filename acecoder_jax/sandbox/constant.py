@@ -14,9 +14,7 @@ from .jail.decode import NeedsNumpy, decode, hashable
 MAX_BITS = 1 << 14  # of an int that arithmetic on constants makes
 MAX_SIZE = 1 << 18  # items and bytes of all constants of one test, repeated ones counted as often as they are repeated
 MAX_READ = 1 << 16  # bytes of a reply that is read here, in the one process that nothing limits
-MAX_RATIO = (
-    64  # a reply this many times longer than an equal one's is not equal: np.True_ takes 20 times as much as True
-)
+MAX_RATIO = 64  # a reply so many times longer than an equal one's is not equal: np.True_ takes 20 times what True does
 MAX_MESSAGE = 200  # characters of a value in a message
 
 _COMPARE: dict[type, str] = {
@@ -199,9 +197,8 @@ def _binary(node: ast.BinOp, budget: Budget) -> Any:
     size = before - budget.left
     right = constant(node.right, budget)
     if isinstance(node.op, ast.Mult) and type(left) in (list, str, tuple) and type(right) is int:
-        budget.spend(
-            size * max(right - 1, 0)
-        )  # the whole tree: hashing and encoding visit shared items again and again
+        # the whole tree counts: hashing and encoding visit shared items again and again
+        budget.spend(size * max(right - 1, 0))
         return left * right
     value = _arithmetic(node.op, left, right)
     budget.spend(_size(value))

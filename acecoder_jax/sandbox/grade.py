@@ -168,10 +168,8 @@ class Grading:
     def _constants(self, first: int) -> None:
         """Judge a row of constant tests on the replies of one player, which is asked for all of them at once."""
         row, calls = self._row(first)
-        last = not any(
-            found is None and at not in row and test.kind in ("constant", "judge")
-            for at, (found, test) in enumerate(zip(self.found, self.tests, strict=True))
-        )
+        open_tests = (test for found, test in zip(self.found, self.tests, strict=True) if found is None)
+        last = len(row) == sum(test.kind in ("constant", "judge") for test in open_tests)
         player = self._play(wire.frame(wire.CALLS, encode_list([encode(last), *calls])))
         player.expected = len(calls) + 1  # and that the program has been loaded
         if last:

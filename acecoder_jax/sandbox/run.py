@@ -6,7 +6,8 @@ import signal
 import time
 from collections.abc import Callable
 
-from .children import JUDGE, Channel, Child, Waits, Zygote, ZygoteDied
+from . import clocks
+from .children import JUDGE, Channel, Child, Zygote, ZygoteDied
 from .jail import wire
 from .job import Limits
 
@@ -66,9 +67,7 @@ class Run:
             except wire.Malformed:
                 continue
         if time.monotonic() - self.began > SLOW_S:
-            waits = Waits(channel.pid)
-            self.waited_s += waits.total_s()
-            waits.close()
+            self.waited_s += clocks.waited_s(channel.pid)
         _, status, user_s, system_s, peak = self.zygote.reap(child)
         if child.slot == JUDGE:
             self.judges_s += user_s + system_s
@@ -120,10 +119,7 @@ class Run:
         )
         if left_s > 0:
             return left_s
-        for child in self.children:
-            waits = Waits(child.channel.pid)
-            left_s += waits.total_s()
-            waits.close()
+        left_s += sum(clocks.waited_s(child.channel.pid) for child in self.children)
         return left_s + self.waited_s + self.zygote.waits_s()
 
     def check_clock(self) -> None:

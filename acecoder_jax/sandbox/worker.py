@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..types import Status, Verdict
+from . import clocks
 from .job import Job, Limits
 from .settings import SandboxError
 
@@ -78,7 +79,7 @@ class Worker:
             return []
         except OSError:
             data = b""
-        self.heard = time.monotonic(), self._cpu_s()
+        self.heard = time.monotonic(), clocks.cpu_s(self.process.pid)
         *lines, self.received = (self.received + data).split(b"\n")
         rows = [json.loads(line) for line in lines]
         if not self.started:
@@ -101,7 +102,7 @@ class Worker:
     def give(self, number: int, task: Task) -> None:
         """Queue a job for it."""
         if not self.held:
-            self.heard = time.monotonic(), self._cpu_s()
+            self.heard = time.monotonic(), clocks.cpu_s(self.process.pid)
         self.held[number] = task
         self.unsent += b'{"n": %d, "job": %b}\n' % (number, task.line)
 
@@ -117,13 +118,7 @@ class Worker:
             return False
         tests = len(next(iter(self.held.values())).job.tests)
         allowed_s = limits.wall_factor * (limits.program_s + tests * limits.test_s) + SLACK_S
-        return wall_s > WALL_SLACK * allowed_s or self._cpu_s() - self.heard[1] > allowed_s
-
-    def _cpu_s(self) -> float:
-        try:
-            return time.clock_gettime((~self.process.pid << 3) | 2)  # the kernel's name for a process's CPU clock
-        except OSError:
-            return 0.0
+        return wall_s > WALL_SLACK * allowed_s or clocks.cpu_s(self.process.pid) - self.heard[1] > allowed_s
 
     def kill(self) -> None:
         """End it at once, since it is stuck."""

@@ -1,5 +1,6 @@
 """Our engine in bfloat16, as bench/decode.py asks for it."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -7,6 +8,7 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -60,13 +62,13 @@ def prefill_s(prompts: list[list[int]], samples: int) -> float:
     one = engine(32, 1, False)
     programs, spent = one._programs, []
 
-    def timed(*args: object, **kw: object) -> object:
+    def timed(*args: Any, **kw: Any) -> Any:
         start = time.perf_counter()
         out = jax.block_until_ready(programs.prefill(*args, **kw))
         spent.append(time.perf_counter() - start)
         return out
 
-    one._programs = type(programs)(**{**vars(programs), "prefill": timed})
+    one._programs = dataclasses.replace(programs, prefill=timed)
     requests = [
         Request(str(n), tuple(p), SamplingParams(max_new_tokens=1), s)
         for n, p in enumerate(prompts)
@@ -95,15 +97,10 @@ def _best(call: object) -> float:
     return min(times)
 
 
-def answer(**request: object) -> list[list[int]]:
-    """A request, or a question about the machine and the engine."""
-    return generate(**request)  # type: ignore[arg-type]
-
-
 if __name__ == "__main__":
     bandwidth, flops = rates()
     numbers = {"params": sum(leaf.size for leaf in jax.tree.leaves(params)), "bandwidth": bandwidth, "flops": flops}
-    numbers |= {"kv_bytes_a_token": 2 * 4 * config.num_layers * config.num_kv_heads * config.head_dim}
+    numbers["kv_bytes_a_token"] = engine(32, 128, False).token_bytes
     if os.environ.get("GROUPS"):
         prompts = json.loads(Path(os.environ["GROUPS"]).read_text())
         lone = [[token, *p[1:]] for p in prompts for token in range(1000, 1008)]

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from tests.sandbox.processes import alive, below
+
 ROOT = str(pathlib.Path(__file__).resolve().parents[2])
 TRAINER = """
 import sys
@@ -42,7 +44,7 @@ def test_no_process_is_left(number, isolation):
     _, told = trainer.communicate(timeout=20)
     assert trainer.returncode == (1 if number == signal.SIGINT else -number) or "KeyboardInterrupt" in told
     deadline = time.monotonic() + 10
-    while (left := [pid for pid in family if running(pid)]) and time.monotonic() < deadline:
+    while (left := [pid for pid in family if alive(pid)]) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not left
 
@@ -62,18 +64,3 @@ def test_a_supervisor_dies_with_the_trainer_even_within_a_loop_in_c():
     assert stuck.poll() is None
     os.close(ours)
     assert stuck.wait(10) == -signal.SIGIO
-
-
-def below(pid):
-    found = []
-    for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
-            found += [int(child), *below(int(child))]
-    return found
-
-
-def running(pid):
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False

@@ -1,7 +1,6 @@
 """Every hostile program, in every tier that the machine allows, earns nothing, and the honest one after it passes."""
 
 import json
-import os
 import pathlib
 import time
 
@@ -9,6 +8,7 @@ import pytest
 
 from acecoder_jax.sandbox import Job, Limits, Sandbox, SandboxError
 from acecoder_jax.types import Status
+from tests.sandbox.processes import below
 
 HERE = pathlib.Path(__file__).parent / "hostile"
 PROGRAMS = sorted(path for path in HERE.glob("*/*.py") if path.parent.name not in ("tests", "scripts"))
@@ -35,17 +35,6 @@ def tier(request):
         pytest.skip(f"tier {request.param}: {error}")
 
 
-def descendants(pid):
-    found = []
-    for task in os.listdir(f"/proc/{pid}/task"):
-        try:
-            with open(f"/proc/{pid}/task/{task}/children") as file:
-                found += [int(word) for word in file.read().split()]
-        except FileNotFoundError:
-            continue
-    return found + [below for child in found for below in descendants(child) if os.path.exists(f"/proc/{child}")]
-
-
 def litter():
     return [
         str(p)
@@ -63,7 +52,7 @@ def test_hostile_programs_earn_nothing_and_leave_nothing(tier):
     supervisor = tier._pool[0].process.pid
     assert tier.submit(Job("first", HONEST, HONEST_TESTS, "f")).result(60).passed
     time.sleep(0.2)  # from now on a player waits ahead
-    started = len(descendants(supervisor))
+    started = len(below(supervisor))
     futures = []
     for path in PROGRAMS:
         futures.append((path, tier.submit(Job(path.stem, path.read_text(), TASK, "solve"))))
@@ -78,9 +67,9 @@ def test_hostile_programs_earn_nothing_and_leave_nothing(tier):
     assert not wrong
     assert tier._pool[0].process.pid == supervisor, "the supervisor had to be replaced"
     deadline = time.monotonic() + 5
-    while len(descendants(supervisor)) != started and time.monotonic() < deadline:
+    while len(below(supervisor)) != started and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert len(descendants(supervisor)) == started
+    assert len(below(supervisor)) == started
     assert litter() == before
 
 

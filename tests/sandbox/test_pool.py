@@ -10,6 +10,7 @@ import pytest
 
 from acecoder_jax.sandbox import Job, Limits, Sandbox, SandboxError, pool, worker
 from acecoder_jax.types import Status
+from tests.sandbox.processes import alive, children
 
 P, F, E, T, C = Status.PASS, Status.FAIL, Status.ERROR, Status.TIMEOUT, Status.CRASH
 ADD = "def f(a, b=1):\n    return a + b"
@@ -156,11 +157,6 @@ def test_killed_processes_are_replaced_and_their_programs_run_again(who):
         assert grade(sandbox, ADD, "assert f(1) == 2").passed
 
 
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(word) for word in file.read().split()]
-
-
 def test_close_leaves_nothing_behind():
     before = set(children(os.getpid()))
     sandbox = Sandbox(workers=2, quiet=True).start()
@@ -174,14 +170,6 @@ def test_close_leaves_nothing_behind():
     assert "sandbox" not in {thread.name for thread in threading.enumerate() if not thread.is_alive()}
     with pytest.raises(SandboxError):
         sandbox.submit(Job("late", ADD, ()))
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 READY = """

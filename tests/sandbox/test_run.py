@@ -3,7 +3,8 @@ import os
 
 import pytest
 
-from acecoder_jax.sandbox.children import JUDGE, PLAYER, Waits
+from acecoder_jax.sandbox.children import JUDGE, PLAYER
+from acecoder_jax.sandbox.clocks import Waits
 from acecoder_jax.sandbox.job import Limits
 from acecoder_jax.sandbox.run import Run, Timeout
 
