@@ -112,7 +112,7 @@ def _start() -> None:
     import jax  # here, so that a wrong flag is told at once
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(_user_cache() / "acecoder_jax" / "xla"))
+        jax.config.update("jax_compilation_cache_dir", str(store.user_cache() / "xla"))
     if jax.process_count() > 1:
         raise presets.ConfigError("a stage runs in one process; runs over several hosts are to come")
     devices = jax.devices()
@@ -147,10 +147,6 @@ def default_workdir(config_argument: str, seed: int) -> str:
     first = argument.partition(",")[0]
     preset = f"-{first}" if first and "=" not in first else ""
     return f"runs/{Path(path).stem}{preset}-seed{seed}"
-
-
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 def _indent(config: ConfigDict) -> str:

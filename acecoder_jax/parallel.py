@@ -34,6 +34,17 @@ def make_mesh(data: int = 1, fsdp: int = -1, tensor: int = 1, devices: Sequence[
     return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
+def local_part(array: jax.Array) -> np.ndarray:
+    """What of an array lies in this process: all of it, or its part of the one axis that is split over processes."""
+    if array.is_fully_addressable:
+        return np.asarray(array)
+    parts = {tuple(side.start or 0 for side in shard.index): shard for shard in array.addressable_shards}
+    starts = sorted(parts)
+    split = [axis for axis in range(array.ndim) if len({start[axis] for start in starts}) > 1]
+    blocks = [np.asarray(parts[start].data) for start in starts]
+    return np.concatenate(blocks, axis=split[0]) if split else blocks[0]
+
+
 def host_sum(values: Mapping[str, float]) -> dict[str, float]:
     """The sum of each number over the hosts, in float64; every host calls it with the same names.
 

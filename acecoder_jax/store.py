@@ -188,6 +188,11 @@ def lock(workdir: PathLike) -> Iterator[None]:
         yield
 
 
+def user_cache() -> Path:
+    """Where what can be made again is kept between runs: compiled programs and kernels."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "acecoder_jax"
+
+
 def _lines(path: PathLike) -> Iterator[bytes]:
     # Split at b"\n" alone: a JSON string may hold the other line ends that str.splitlines knows.
     opened = gzip.open(path, "rb") if Path(path).suffix == ".gz" else open(path, "rb")  # noqa: SIM115 (closed below)

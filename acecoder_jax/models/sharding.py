@@ -6,7 +6,7 @@ hidden units and vocabulary split).
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -30,6 +30,13 @@ AXES: dict[str, tuple[str, Any, Any]] = {
     "x": ("heads_per_kv_head_and_kv", None, None),
     "w": ("gate_and_up", None, None),
     "e": ("key_words", None, None),
+    "p": ("pages", None, ("data", "fsdp")),
+    "j": ("keys_and_values", None, "tensor"),
+    "i": ("pages_of_a_row", None, None),
+    "y": ("panels", None, None),
+    "u": ("depth_of_a_panel", None, None),
+    "o": ("outputs_of_a_panel", None, None),
+    "z": ("weights_side_by_side", None, None),
 }
 _log = logging.getLogger(__name__)
 
@@ -40,7 +47,7 @@ def logical_axes(path: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(AXES[letter][0] for letter in letters)
 
 
-def _spec(letters: str, shape: tuple[int, ...], mesh: Any, column: int) -> PartitionSpec:
+def spec(letters: str, shape: tuple[int, ...], mesh: Any, column: int) -> PartitionSpec:
     """The partition of an array; an axis that the mesh does not divide stays whole (2 KV heads on 4 devices)."""
     entries: list[Any] = []
     for letter, size in zip(letters, shape, strict=True):
@@ -62,14 +69,14 @@ def param_shardings(params: Mapping[str, Any], mesh: Mesh) -> Any:
     def one(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         keys = [key.key for key in path]
         letters = ("l" if "layers" in keys else "") + keys[-1].rsplit("_", 1)[-1]
-        return NamedSharding(mesh, _spec(letters, leaf.shape, mesh, 1))
+        return NamedSharding(mesh, spec(letters, leaf.shape, mesh, 1))
 
     return jax.tree_util.tree_map_with_path(one, params)
 
 
 def sharding(shape: tuple[int, ...], letters: str, mesh: Mesh) -> NamedSharding:
     """The sharding of an activation or an input batch whose axes are these letters."""
-    return NamedSharding(mesh, _spec(letters, shape, mesh, 2))
+    return NamedSharding(mesh, spec(letters, shape, mesh, 2))
 
 
 def named_shardings(tree: Any, mesh: Mesh) -> Any:
@@ -86,4 +93,33 @@ def constrain(x: jax.Array, letters: str) -> jax.Array:
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return x
-    return jax.lax.with_sharding_constraint(x, _spec(letters, x.shape, mesh, 2))
+    return jax.lax.with_sharding_constraint(x, spec(letters, x.shape, mesh, 2))
+
+
+def by_shard(
+    function: Callable[..., Any], letters: tuple[str, ...], out_letters: tuple[str, ...], **sizes: int
+) -> Callable[..., Any]:
+    """The function run on each device's own part of its arguments, in the mesh set by `jax.set_mesh`.
+
+    letters, out_letters: the axes of its arguments and of the tuple that it returns. sizes: of axes that may be split
+    only as if they had that size. Without a mesh it is the function itself.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return function
+
+    def run(*arrays: jax.Array) -> Any:
+        found = {
+            letter: size
+            for x, names in zip(arrays, letters, strict=True)
+            for letter, size in zip(names, x.shape, strict=True)
+        }
+        found |= sizes
+
+        def place(names: str) -> PartitionSpec:
+            return spec(names, tuple(found[letter] for letter in names), mesh, 2)
+
+        in_specs, out_specs = tuple(map(place, letters)), tuple(map(place, out_letters))
+        return jax.shard_map(function, in_specs=in_specs, out_specs=out_specs, check_vma=False)(*arrays)
+
+    return run

@@ -8,35 +8,54 @@
         decoding.add(request)                                         # from any thread; also cancel(request), close()
         for completion in decoding: ...
 
-A prompt is prefilled once for all its samples, all its tokens but the last, a few tokens of several prompts at a time,
-so that a long one does not keep others from decoding. Its keys and values are then copied into each slot that samples
-from it, and the slot's first step reads the last prompt token. Shapes never change: one compiled prefill, one chunk.
+A prompt is read once for all its samples, all its tokens but the last, in pieces, several at a time, so that a long one
+does not keep others from decoding. Samples share its pages of the cache (sampling/attention says how); a sample's
+first step reads the last prompt token. Shapes never change, whatever the lengths: one compiled prefill, one copy of
+pages, and a decode chunk for each combination of what requests ask of the sampler (greedy or not, temperature, top-k
+or top-p), so there are no buckets of lengths to fall into.
 Scheduling counts steps, never time, so a run repeats bit for bit.
+
+Over several processes each has an engine of its own by default, on a mesh of its own devices, and schedules its own
+requests. An engine whose mesh spans them all (a model too large for one) runs in lock-step: see sampling/scheduler.
 """
 
+import dataclasses
 import functools
-from collections.abc import Iterable, Iterator
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
 
+from acecoder_jax import parallel
 from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.models.decoder import Model, Params
-from acecoder_jax.models.sharding import named_shardings
-from acecoder_jax.sampling import ends, forward, slot_state
+from acecoder_jax.models.sharding import named_shardings, sharding
+from acecoder_jax.sampling import attention, ends, forward, steps
+from acecoder_jax.sampling.draw import Needs
+from acecoder_jax.sampling.reshard import Resharder
 from acecoder_jax.sampling.scheduler import Decoding, Layout, Programs, Request, failed
 from acecoder_jax.types import Completion
+
+_log = logging.getLogger(__name__)
 
 
 class Engine:
     """Samples completions from the policy given by the last `update`.
 
-    slots: rows that decode together, at least 2. max_prompt_tokens, max_new_tokens: limits of a request; they fix the
-    cache's length. chunk: decode steps between visits of the scheduler. prefill_rows: prompts prefilled together, and
-    prefill_width: tokens of each in one call. prefill_calls: such calls between two chunks while others decode.
-    dtype: of the products and weights; cache_dtype: of keys and values, by default float32 on a CPU, where that is
-    faster, else dtype. mesh: slots are split over (data, fsdp), heads, hidden units and vocabulary over tensor.
+    slots: rows that decode together. max_prompt_tokens, max_new_tokens: limits of a request. chunk: decode steps
+    between visits of the scheduler. prefill_rows: pieces of prompts read by one call, each of prefill_width tokens.
+    prefill_calls: such calls between two chunks while others decode. page: tokens of a page of the cache.
+    cache_tokens: what the cache holds, in tokens; 0 is enough for every slot to be full. A smaller one suits groups
+    that share long prompts: a sample then waits until there are pages for it. dtype: of products and weights.
+    cache_dtype: of keys and values, dtype where it is None. int8: hold the matrices as 8-bit whole numbers with a scale
+    an output. backend: of the attention, and on a CPU of the products too: see sampling/attention. mesh: by default the
+    first device of this process; slots and pages are split over (data, fsdp), heads, hidden units and vocabulary over
+    tensor.
     """
 
     def __init__(
@@ -54,34 +73,37 @@ class Engine:
         prefill_rows: int = 8,
         prefill_width: int = 64,
         prefill_calls: int = 2,
-        mesh: jax.sharding.Mesh | None = None,
+        page: int = 16,
+        cache_tokens: int = 0,
+        int8: bool = False,
+        backend: str = "auto",
+        mesh: Mesh | None = None,
     ):
-        if min(slots, max_prompt_tokens, max_new_tokens, chunk, prefill_rows, prefill_width, prefill_calls) < 1:
-            raise ValueError("slots, limits, chunk and the prefill's numbers must be at least 1")
-        self.config, self.tokenizer, self.mesh = config, tokenizer, mesh
-        self.cache_dtype = cache_dtype or (jnp.float32 if jax.default_backend() == "cpu" else dtype)
-        slots = max(slots, 2)  # a CPU's bfloat16 product of one row takes eight times as long as that of two
-        self.layout = Layout(
-            seed, slots, max_prompt_tokens, max_new_tokens, chunk, prefill_rows, prefill_width, prefill_calls
-        )
+        numbers = (slots, max_prompt_tokens, max_new_tokens, chunk, prefill_rows, prefill_width, prefill_calls, page)
+        if min(numbers) < 1:
+            raise ValueError("slots, limits, chunk, page and the prefill's numbers must be at least 1")
+        if prefill_width % page:
+            raise ValueError(f"prefill_width must be a multiple of page, got {prefill_width} and {page}")
+        self.config, self.tokenizer = config, tokenizer
+        self.mesh = parallel.make_mesh(devices=jax.local_devices()[:1]) if mesh is None else mesh
+        self.cache_dtype = dtype if cache_dtype is None else cache_dtype
+        backend = attention.choose(backend)
+        packed = backend == "cpu" and dtype == jnp.bfloat16 and self.mesh.size == 1
+        if jax.default_backend() == "cpu" and dtype == jnp.bfloat16 and not packed:
+            slots = max(slots, 2)  # XLA's bfloat16 product of one row takes eight times as long as that of two
+        self._parts = _parts(self.mesh)
+        here, parts = self._parts.count(jax.process_index()), len(self._parts)
+        layout = Layout(
+            seed=seed, slots=-(-slots // parts) * here, max_prompt_tokens=max_prompt_tokens,
+            max_new_tokens=max_new_tokens, chunk=chunk, prefill_rows=-(-prefill_rows // parts) * here,
+            prefill_width=prefill_width, prefill_calls=prefill_calls, page=page, shard_pages=0, shards=here,
+        )  # fmt: skip
+        self.layout = dataclasses.replace(layout, shard_pages=_shard_pages(layout, cache_tokens // parts))
+        self.forward = forward.Forward(config, dtype, backend, packed, int8)
+        self.stop_ids = ends.stop_ids(tokenizer)
+        self.compilations: dict[str, float] = {}  # seconds of the first call of each compiled function
         self._weights: forward.Weights | None = None
-        self._to_weights = self._jit(
-            functools.partial(forward.to_weights, config=config, dtype=dtype), Model(config).abstract_params
-        )
-        stops = ends.stop_ids(tokenizer)
-        empty = functools.partial(slot_state.empty, config, slots, self.layout.cache_tokens, self.cache_dtype)
-        blank = functools.partial(
-            forward.empty_cache, config, prefill_rows, self.layout.prompt_tokens, self.cache_dtype
-        )
-        decode = functools.partial(slot_state.decode_chunk, config=config, chunk=chunk, stop_ids=stops)
-        self._programs = Programs(
-            empty=self._jit(empty),
-            blank=self._jit(blank),
-            prefill=jax.jit(functools.partial(forward.prefill, config=config), donate_argnames="cache"),
-            insert=jax.jit(slot_state.insert, donate_argnums=0),
-            decode=jax.jit(decode, donate_argnums=1, static_argnames="needs"),
-            stop_ids=stops,
-        )
+        self._make_functions(chunk)
 
     @property
     def token_bytes(self) -> int:
@@ -91,19 +113,18 @@ class Engine:
 
     @property
     def cache_bytes(self) -> int:
-        """Bytes of keys and values: of all slots, and of the prompts that are being read."""
-        layout = self.layout
-        return self.token_bytes * (layout.slots * layout.cache_tokens + layout.prefill_rows * layout.prompt_tokens)
+        """Bytes of keys and values on all devices of the mesh together, counting a page once."""
+        return self.token_bytes * self.layout.page * self.layout.shard_pages * len(self._parts)
 
     def update(self, params: Params) -> None:
-        """Takes new parameters: one jitted cast, unstack, fuse and reshard."""
+        """Takes new parameters: one jitted cast, unstack, fuse and reshard, from whatever mesh they are on."""
         self._weights = self._to_weights(params)
 
     def start(self, purpose: str) -> Decoding:
         """A run that takes requests while it goes. purpose: a part of every sample's name."""
         if self._weights is None:
             raise RuntimeError("the engine has no weights yet: call update(params) first")
-        return Decoding(self._programs, self._weights, self.layout, self.tokenizer, self.config.vocab_size, purpose)
+        return Decoding(self._programs(self._weights), self.layout, self.tokenizer, self.config.vocab_size, purpose)
 
     def generate(self, requests: Iterable[Request], purpose: str) -> Iterator[Completion]:
         """Yields a completion for each request as it finishes.
@@ -119,8 +140,99 @@ class Engine:
             decoding.close()
             yield from decoding
 
-    def _jit(self, make: Any, *abstract: Any) -> Any:
-        """Jits a maker of arrays, given what its arguments look like, so that the arrays come out in their shards."""
-        if self.mesh is None:
-            return jax.jit(make)
-        return jax.jit(make, out_shardings=named_shardings(jax.eval_shape(make, *abstract), self.mesh))
+    def _make_functions(self, chunk: int) -> None:
+        """What is jitted, and where its results lie."""
+        model, layout = self.forward, self.layout
+        count = layout.shard_pages * len(self._parts)
+        empty = functools.partial(model.empty_pages, count, layout.page, self.cache_dtype)
+        pages = named_shardings(jax.eval_shape(empty), self.mesh)
+        slots = layout.slots // layout.shards * len(self._parts)
+        rows = sharding((chunk, slots), "cs", self.mesh)
+        out = {"token_cs": rows, "logp_cs": rows, "sampling_logp_cs": rows, "valid_cs": rows}
+        out["active_s"] = sharding((slots,), "s", self.mesh)
+        decode = functools.partial(steps.decode_chunk, model=model, chunk=chunk, stop_ids=self.stop_ids)
+        abstract = jax.eval_shape(model.to_weights, Model(self.config).abstract_params)
+        self._to_weights = Resharder(model.to_weights, named_shardings(abstract, self.mesh))
+        self._empty = jax.jit(empty, out_shardings=pages)
+        self._prefill = jax.jit(functools.partial(steps.prefill, model=model), donate_argnums=1, out_shardings=pages)
+        self._copy = jax.jit(forward.copy_pages, donate_argnums=0, out_shardings=pages)
+        self._decode = jax.jit(decode, donate_argnums=1, static_argnames="needs", out_shardings=(pages, out))
+
+    def _programs(self, weights: forward.Weights) -> Programs:
+        """The functions on these weights, as the scheduler calls them: numpy in and out, this process's rows."""
+
+        def decode(
+            pages: forward.Pages, fields: dict[str, np.ndarray], needs: Needs
+        ) -> tuple[forward.Pages, dict[str, np.ndarray]]:
+            asked = ", ".join(name for name, value in needs._asdict().items() if value) or "greedy"
+            pages, out = self._call(f"decode ({asked})", self._decode, weights, pages, self._place(fields), needs=needs)
+            return pages, {name: parallel.local_part(array) for name, array in out.items()}
+
+        return Programs(
+            empty=lambda: self._call("empty", self._empty),
+            prefill=lambda pages, fields: self._call("prefill", self._prefill, weights, pages, self._place(fields)),
+            copy=lambda pages, fields: self._call("copy", self._copy, pages, **self._place(fields)),
+            decode=decode,
+            agree=(lambda numbers: numbers) if self._alone else parallel.host_sum,
+            alone=self._alone,
+            stop_ids=self.stop_ids,
+        )
+
+    @property
+    def _alone(self) -> bool:
+        """Whether all devices of the mesh belong to this process."""
+        return set(self._parts) == {jax.process_index()}
+
+    def _place(self, fields: dict[str, np.ndarray]) -> dict[str, Any]:
+        """This process's rows as arrays of the whole mesh."""
+        if self.mesh.size == 1:
+            return dict(fields)
+        ratio = len(self._parts) / self.layout.shards
+        placed = {}
+        for name, array in fields.items():
+            shape = (round(len(array) * ratio), *array.shape[1:])
+            where = sharding(shape, name.rsplit("_", 1)[-1], self.mesh)
+            placed[name] = jax.make_array_from_process_local_data(where, array, shape)
+        return placed
+
+    def _call(self, name: str, function: Callable[..., Any], *args: Any, **kw: Any) -> Any:
+        """Calls a jitted function in the engine's mesh; the first time says how long it took to compile."""
+        start = time.perf_counter()
+        with jax.set_mesh(self.mesh):
+            out = function(*args, **kw)
+        if name not in self.compilations:
+            self.compilations[name] = time.perf_counter() - start
+            _log.info("compiled %s in %.1f s (%d so far)", name, self.compilations[name], len(self.compilations))
+        return out
+
+
+def _parts(mesh: Mesh) -> list[int]:
+    """The process that schedules each part of the slots: a part is the devices along the tensor axis.
+
+    ValueError where a part spans processes, or the mesh some processes but not all.
+    """
+    parts = [{device.process_index for device in part} for part in mesh.devices.reshape(-1, mesh.shape["tensor"])]
+    if any(len(processes) > 1 for processes in parts):
+        raise ValueError("a decode mesh's tensor axis must lie within one process: make it smaller, or data larger")
+    owners = [processes.pop() for processes in parts]
+    if jax.process_index() not in owners or len(set(owners)) not in (1, jax.process_count()):
+        raise ValueError(
+            f"a decode mesh has the devices of one process or of all {jax.process_count()}; this one has those of "
+            f"{sorted(set(owners))}, and this is process {jax.process_index()}"
+        )
+    return owners
+
+
+def _shard_pages(layout: Layout, cache_tokens: int) -> int:
+    """The pages of one shard, with the one that belongs to nobody. 0 tokens: enough for every slot to be full."""
+    longest = layout.pages_of(layout.max_prompt_tokens - 1) + layout.row_pages
+    if not cache_tokens:
+        slots, rows = layout.slots // layout.shards, layout.prefill_rows // layout.shards
+        return 1 + slots * layout.row_pages + rows * layout.pages_of(layout.max_prompt_tokens - 1) + layout.row_pages
+    pages = cache_tokens // layout.page
+    if pages < longest:
+        raise ValueError(
+            f"cache_tokens is too small: one prompt of {layout.max_prompt_tokens} and its answer of "
+            f"{layout.max_new_tokens} take {longest * layout.page} tokens' pages in each part of the mesh"
+        )
+    return 1 + pages

@@ -1,150 +1,156 @@
-"""The decoder laid out for decoding: layers unrolled, products fused, keys and values cached.
+"""The decoder laid out for decoding: layers unrolled, products fused, keys and values in pages.
 
 A scan over stacked layers copies each layer's weights on every step; here each layer is an array of its own, in the
 compute type, with q, k and v as one product and gate and up as another. Queries are grouped by their KV head
 (x = heads per KV head, plus one key, plus one value), so that the fused product splits over a tensor axis cleanly.
+One function serves prompts and decoding: some new tokens of each row, many or one.
 
-Letters: s slots (or prompts), t time, c cache position, d embed, k KV heads, g heads per KV head, x g + 2, h head dim,
-f hidden, w gate and up, v vocab.
+Letters: s slots (or pieces of prompts), t new tokens of each, d embed, n heads, k KV heads, g heads per KV head,
+x g + 2, h head dim, f hidden, w gate and up, v vocab; pages as in sampling/attention.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from acecoder_jax.models import linear, rope
-from acecoder_jax.models.attention import MASKED, NO_WINDOW, attention
+from acecoder_jax.models import native, rope
 from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.models.decoder import Params, head, rms_norm
-from acecoder_jax.models.sharding import constrain
+from acecoder_jax.models.sharding import by_shard, constrain
+from acecoder_jax.sampling.attention import attend
+from acecoder_jax.sampling.products import Held, hold, product
 
 Weights = dict[str, Any]
-Cache = list[dict[str, jax.Array]]  # a layer: {"k_skch", "v_skch"}, each [s, k, c, h]
+Pages = list[dict[str, jax.Array]]  # a layer: {"kv_pcjh"}
 
 
-def to_weights(params: Params, config: ModelConfig, dtype: Any) -> Weights:
-    """The trainer's stacked float32 parameters in the decode layout, products in dtype, norms and biases in float32."""
-    d, k, h = config.hidden_size, config.num_kv_heads, config.head_dim
-    layers = []
-    for i in range(config.num_layers):
-        p = {name: leaf[i] for name, leaf in params["layers"].items()}
-        qkv = [p["q_dnh"].reshape(d, k, -1, h), p["k_dkh"][:, :, None], p["v_dkh"][:, :, None]]
-        bias = [p["q_bias_nh"].reshape(k, -1, h), p["k_bias_kh"][:, None], p["v_bias_kh"][:, None]]
-        layers.append(
-            {
-                "attn_norm_d": p["attn_norm_d"],
-                "qkv_dkxh": jnp.concatenate(qkv, axis=2).astype(dtype),
-                "qkv_bias_kxh": jnp.concatenate(bias, axis=1),
-                "o_kghd": p["o_nhd"].reshape(k, -1, h, d).astype(dtype),
-                "mlp_norm_d": p["mlp_norm_d"],
-                "gate_up_dwf": jnp.stack([p["gate_df"], p["up_df"]], axis=1).astype(dtype),
-                "down_fd": p["down_fd"].astype(dtype),
-            }
-        )
-    top: Weights = {name: params[name].astype(dtype) for name in ("embed_vd", "head_dv") if name in params}
-    return {**top, "final_norm_d": params["final_norm_d"], "layers": layers}
+@dataclasses.dataclass(frozen=True)
+class Forward:
+    """How a model is decoded. dtype: of the products; backend: of the attention; packed: use the CPU's products.
 
-
-def empty_cache(config: ModelConfig, slots: int, length: int, dtype: Any) -> Cache:
-    """A zeroed cache: 2 x layers x slots x KV heads x length x head dim numbers of dtype."""
-    shape = (slots, config.num_kv_heads, length, config.head_dim)
-    return [{"k_skch": jnp.zeros(shape, dtype), "v_skch": jnp.zeros(shape, dtype)} for _ in range(config.num_layers)]
-
-
-def _qkv(layer: Weights, x_std: jax.Array, cos_sth: jax.Array, sin_sth: jax.Array, config: ModelConfig):
-    """Queries [s, t, k, g, h], keys and values [s, t, k, h], rotated, in x's type."""
-    dtype, (s, t, _) = x_std.dtype, x_std.shape
-    y_std = rms_norm(x_std, layer["attn_norm_d"], config.rms_norm_eps)
-    qkv_stkxh = linear.einsum("std,dkxh->stkxh", y_std, layer["qkv_dkxh"], dtype) + layer["qkv_bias_kxh"]
-    qk_stkxh, v_stkh = qkv_stkxh[..., :-1, :], qkv_stkxh[..., -1, :]
-    flat = qk_stkxh.reshape(s, t, -1, config.head_dim)
-    qk_stkxh = rope.rotate(flat, cos_sth, sin_sth).reshape(qk_stkxh.shape).astype(dtype)
-    return qk_stkxh[..., :-1, :], qk_stkxh[..., -1, :], v_stkh.astype(dtype)
-
-
-def _rest(layer: Weights, x_std: jax.Array, out_stkgh: jax.Array, config: ModelConfig) -> jax.Array:
-    """The block after attention: output product, residual, SwiGLU, residual."""
-    dtype = x_std.dtype
-    x_std = x_std + linear.einsum("stkgh,kghd->std", out_stkgh.astype(dtype), layer["o_kghd"], dtype).astype(dtype)
-    y_std = rms_norm(x_std, layer["mlp_norm_d"], config.rms_norm_eps)
-    gate_up_stwf = linear.einsum("std,dwf->stwf", y_std, layer["gate_up_dwf"], dtype)
-    y_stf = (jax.nn.silu(gate_up_stwf[:, :, 0]) * gate_up_stwf[:, :, 1]).astype(dtype)
-    return x_std + linear.einsum("stf,fd->std", y_stf, layer["down_fd"], dtype).astype(dtype)
-
-
-def prefill(weights: Weights, config: ModelConfig, cache: Cache, tokens_st: jax.Array, offset: jax.Array) -> Cache:
-    """Reads the next t tokens of each prompt, from position `offset` on, and writes their keys and values.
-
-    What stands before them in the cache was written by the calls before. Rows are padded on the right: what is written
-    past a prompt's end is seen by none of its tokens, and overwritten by its answer.
+    int8: hold the matrices as 8-bit whole numbers.
     """
-    s, t = tokens_st.shape
-    length = cache[0]["k_skch"].shape[2]
-    position_st = jnp.broadcast_to(offset + jnp.arange(t), (s, t))
-    age_stc = position_st[:, :, None] - jnp.arange(length)
-    cos_sth, sin_sth = rope.tables(config, position_st)
-    x_std = constrain(weights["embed_vd"][tokens_st], "std")
-    written = []
-    for layer, kv, window in zip(weights["layers"], cache, config.windows, strict=True):
-        q_stkgh, k_stkh, v_stkh = _qkv(layer, x_std, cos_sth, sin_sth, config)
-        new = {"k_skch": k_stkh.swapaxes(1, 2), "v_skch": v_stkh.swapaxes(1, 2)}
-        kv = {
-            name: jax.lax.dynamic_update_slice(old, new[name].astype(old.dtype), (0, 0, offset, 0))
-            for name, old in kv.items()
-        }
-        written.append(kv)
-        mask_stc = (age_stc >= 0) & (age_stc < (window or NO_WINDOW))
-        k_sckh, v_sckh = kv["k_skch"].swapaxes(1, 2), kv["v_skch"].swapaxes(1, 2)
-        q_stnh = q_stkgh.reshape(s, t, -1, config.head_dim)
-        out_stnh = attention(q_stnh, k_sckh, v_sckh, mask_stc, scale=config.head_dim**-0.5, dtype=x_std.dtype)
-        x_std = _rest(layer, x_std, out_stnh.reshape(q_stkgh.shape), config)
-    return written
+
+    config: ModelConfig
+    dtype: Any
+    backend: str
+    packed: bool = False
+    int8: bool = False
+
+    def to_weights(self, params: Params) -> Weights:
+        """The trainer's stacked float32 parameters in the decode layout; norms and biases stay float32."""
+        d, k, h = self.config.hidden_size, self.config.num_kv_heads, self.config.head_dim
+        layers = []
+        for i in range(self.config.num_layers):
+            p = {name: leaf[i] for name, leaf in params["layers"].items()}
+            qkv = [p["q_dnh"].reshape(d, k, -1, h), p["k_dkh"][:, :, None], p["v_dkh"][:, :, None]]
+            bias = [p["q_bias_nh"].reshape(k, -1, h), p["k_bias_kh"][:, None], p["v_bias_kh"][:, None]]
+            layers.append(
+                {
+                    "attn_norm_d": p["attn_norm_d"],
+                    "qkv": self._hold(jnp.concatenate(qkv, axis=2), "dkxh", "d"),
+                    "qkv_bias_kxh": jnp.concatenate(bias, axis=1),
+                    "o": self._hold(p["o_nhd"].reshape(k, -1, h, d), "kghd", "kgh"),
+                    "mlp_norm_d": p["mlp_norm_d"],
+                    "gate_up": self._hold(jnp.stack([p["gate_df"], p["up_df"]], axis=1), "dwf", "d"),
+                    "down": self._hold(p["down_fd"], "fd", "f"),
+                }
+            )
+        top: Weights = {"head": self._hold(*head(params), "d"), "final_norm_d": params["final_norm_d"]}
+        if self._embedding_of_its_own:
+            top["embed_vd"] = params["embed_vd"].astype(self.dtype)
+        return {**top, "layers": layers}
+
+    @property
+    def _embedding_of_its_own(self) -> bool:
+        """Whether embeddings are held apart from the head: not where both are one matrix in one type."""
+        return self.int8 or not self.config.tie_word_embeddings
+
+    def _hold(self, w: jax.Array, letters: str, inputs: str) -> Held:
+        return hold(w, letters, inputs, dtype=self.dtype, int8=self.int8, packed=self.packed)
+
+    def _embed(self, weights: Weights, tokens_st: jax.Array) -> jax.Array:
+        if self._embedding_of_its_own:
+            x_std = weights["embed_vd"][tokens_st]
+        elif self.packed:
+            x_md = native.unpack_columns(weights["head"]["packed_yuoz"], tokens_st.reshape(-1), self.config.hidden_size)
+            x_std = x_md.reshape(*tokens_st.shape, -1)
+        else:
+            x_std = weights["head"]["w_vd"][tokens_st]
+        return constrain(x_std, "std")
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        """The sizes of the axes that a product makes."""
+        config = self.config
+        groups = config.num_heads // config.num_kv_heads
+        return {
+            "d": config.hidden_size, "k": config.num_kv_heads, "x": groups + 2, "h": config.head_dim, "w": 2,
+            "f": config.intermediate_size, "v": config.vocab_size,
+        }  # fmt: skip
+
+    def hidden(
+        self, weights: Weights, pages: Pages, tokens_st: jax.Array, table_si: jax.Array, position_s: jax.Array,
+        active_st: jax.Array,
+    ) -> tuple[jax.Array, Pages]:  # fmt: skip
+        """New tokens of each row, the first at position_s: their hidden states [s, t, d], and the pages with them."""
+        config, (s, t) = self.config, tokens_st.shape
+        cos_sth, sin_sth = rope.tables(config, position_s[:, None] + jnp.arange(t))
+        x_std = self._embed(weights, tokens_st)
+        written = []
+        for layer, kv, window in zip(weights["layers"], pages, config.windows, strict=True):
+            q_stnh, kv_stjh = self._qkv(layer, x_std, cos_sth, sin_sth, active_st)
+            out_stnh, kv_pcjh = attend(
+                self.backend, q_stnh, kv_stjh, kv["kv_pcjh"], table_si, position_s, active_st,
+                scale=config.head_dim**-0.5, window=window,
+            )  # fmt: skip
+            written.append({"kv_pcjh": kv_pcjh})
+            out_stkgh = out_stnh.reshape(s, t, config.num_kv_heads, -1, config.head_dim)
+            x_std = self._rest(layer, x_std, out_stkgh, active_st)
+        return x_std, written
+
+    def logits(self, weights: Weights, x_sd: jax.Array, active_s: jax.Array) -> jax.Array:
+        """Hidden states to logits, [s, v] of float32."""
+        x_std = rms_norm(x_sd, weights["final_norm_d"], self.config.rms_norm_eps)[:, None]
+        letters = "dv" if "w_dv" in weights["head"] else "vd"
+        return product(weights["head"], f"std,{letters}->stv", x_std, active_s[:, None], self._sizes)[:, 0]
+
+    def empty_pages(self, count: int, cells: int, dtype: Any) -> Pages:
+        """Zeroed pages of every layer: 2 x layers x pages x cells x KV heads x head dim numbers of dtype."""
+        shape = (count, cells, 2 * self.config.num_kv_heads, self.config.head_dim)
+        return [{"kv_pcjh": jnp.zeros(shape, dtype)} for _ in range(self.config.num_layers)]
+
+    def _qkv(
+        self, layer: Weights, x_std: jax.Array, cos_sth: jax.Array, sin_sth: jax.Array, active_st: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Rotated queries [s, t, n, h]; rotated keys, and values, as a page holds them [s, t, j, h]; in x's type."""
+        config, dtype, (s, t, _) = self.config, x_std.dtype, x_std.shape
+        y_std = rms_norm(x_std, layer["attn_norm_d"], config.rms_norm_eps)
+        qkv_stkxh = product(layer["qkv"], "std,dkxh->stkxh", y_std, active_st, self._sizes) + layer["qkv_bias_kxh"]
+        turned = rope.rotate(qkv_stkxh[..., :-1, :].reshape(s, t, -1, config.head_dim), cos_sth, sin_sth)
+        turned_stkxh = turned.reshape(s, t, config.num_kv_heads, -1, config.head_dim).astype(dtype)
+        q_stnh = turned_stkxh[..., :-1, :].reshape(s, t, -1, config.head_dim)
+        value_stkxh = qkv_stkxh[..., -1:, :].astype(dtype)
+        kv_stjh = jnp.concatenate([turned_stkxh[..., -1:, :], value_stkxh], axis=3).reshape(s, t, -1, config.head_dim)
+        return constrain(q_stnh, "stnh"), kv_stjh
+
+    def _rest(self, layer: Weights, x_std: jax.Array, out_stkgh: jax.Array, active_st: jax.Array) -> jax.Array:
+        """The block after attention: output product, residual, SwiGLU, residual."""
+        dtype, sizes = x_std.dtype, self._sizes
+        x_std = x_std + product(layer["o"], "stkgh,kghd->std", out_stkgh.astype(dtype), active_st, sizes).astype(dtype)
+        y_std = rms_norm(x_std, layer["mlp_norm_d"], self.config.rms_norm_eps)
+        gate_up_stwf = product(layer["gate_up"], "std,dwf->stwf", y_std, active_st, sizes)
+        y_stf = (jax.nn.silu(gate_up_stwf[:, :, 0]) * gate_up_stwf[:, :, 1]).astype(dtype)
+        return x_std + product(layer["down"], "stf,fd->std", y_stf, active_st, sizes).astype(dtype)
 
 
-def decode_step(
-    weights: Weights, config: ModelConfig, cache: Cache, token_s: jax.Array, position_s: jax.Array
-) -> tuple[jax.Array, Cache]:
-    """One token a slot: writes its key and value at its position, returns logits [s, v] of float32 and the cache."""
-    slots = jnp.arange(token_s.shape[0])
-    length = cache[0]["k_skch"].shape[2]
-    cos_sth, sin_sth = rope.tables(config, position_s[:, None])
-    x_std = constrain(weights["embed_vd"][token_s][:, None], "std")
-    age_sc = position_s[:, None] - jnp.arange(length)
-    written = []
-    for layer, kv, window in zip(weights["layers"], cache, config.windows, strict=True):
-        q_stkgh, k_stkh, v_stkh = _qkv(layer, x_std, cos_sth, sin_sth, config)
-        k_skch = kv["k_skch"].at[slots, :, position_s].set(k_stkh[:, 0].astype(kv["k_skch"].dtype))
-        v_skch = kv["v_skch"].at[slots, :, position_s].set(v_stkh[:, 0].astype(kv["v_skch"].dtype))
-        written.append({"k_skch": k_skch, "v_skch": v_skch})
-        seen_sc = (age_sc >= 0) & (age_sc < (window or NO_WINDOW))
-        out_skgh = _cached_attention(q_stkgh[:, 0], k_skch, v_skch, seen_sc, config.head_dim**-0.5)
-        x_std = _rest(layer, x_std, out_skgh[:, None], config)
-    x_sd = rms_norm(x_std[:, 0], weights["final_norm_d"], config.rms_norm_eps)
-    weight, letters = head(weights)
-    return linear.einsum(f"sd,{letters}->sv", x_sd, weight, x_sd.dtype), written
+def copy_pages(pages: Pages, from_s: jax.Array, to_s: jax.Array) -> Pages:
+    """Copies a page a slot, counted within the slot's own shard; 0 to 0 copies nothing of anybody's."""
 
+    def copy(kv_pcjh: jax.Array, from_s: jax.Array, to_s: jax.Array) -> tuple[jax.Array]:
+        return (kv_pcjh.at[to_s].set(kv_pcjh[from_s]),)
 
-def _cached_attention(
-    q_skgh: jax.Array, k_skch: jax.Array, v_skch: jax.Array, seen_sc: jax.Array, scale: float
-) -> jax.Array:
-    """Attention of one query a slot over its cache, in the cache's type with float32 scores: [s, k, g, h].
-
-    Keys come first in the product and the softmax runs over the axis before the last: on a CPU the product of few
-    queries with many transposed keys is several times slower.
-    """
-    dtype = k_skch.dtype
-    scores_skcg = linear.einsum("skch,skgh->skcg", k_skch, q_skgh, dtype) * scale
-    weights_skcg = jax.nn.softmax(jnp.where(seen_sc[:, None, :, None], scores_skcg, MASKED), axis=-2)
-    return linear.einsum("skcg,skch->skgh", weights_skcg, v_skch, dtype)
-
-
-def insert(cache: Cache, prompts: Cache, slot_n: np.ndarray | jax.Array, prompt_n: np.ndarray | jax.Array) -> Cache:
-    """Copies prompts' keys and values to the front of slots; a slot index out of range copies nothing."""
-
-    def copy(into_skch: jax.Array, from_skch: jax.Array) -> jax.Array:
-        t = from_skch.shape[2]
-        return into_skch.at[slot_n, :, :t].set(from_skch[prompt_n], mode="drop")
-
-    return jax.tree.map(copy, cache, prompts)
+    run = by_shard(copy, ("pcjh", "s", "s"), ("pcjh",))
+    return jax.tree.map(lambda kv_pcjh: run(kv_pcjh, from_s, to_s)[0], pages)

@@ -1,23 +1,25 @@
 """One run of the engine: which prompt is read next, which sample gets which slot, who has finished.
 
-The thread that iterates drives the devices; add, cancel and close may be called from any thread.
+The thread that iterates drives the devices; add, cancel and close may be called from any thread. What a slot is at is
+kept here, on the host; only the pages of the cache live on the devices. Where the mesh spans processes, they go in
+lock-step: before each step they agree on which one it is, and those with nothing to do take it with empty hands.
 """
 
 import collections
 import dataclasses
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
-import jax
 import numpy as np
 
-from acecoder_jax.sampling import ends, forward, noise, slot_state
+from acecoder_jax.sampling import ends, forward, noise, steps
 from acecoder_jax.sampling.draw import Needs, SamplingParams
+from acecoder_jax.sampling.pool import Pool
 from acecoder_jax.types import Completion
 
-INSERT_ROWS = 8  # slots that are filled by one call
+Tokens = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Request:
     """One sample to draw. Its name (problem, sample, rollout, turn) decides its noise."""
 
     problem_id: str
-    prompt_tokens: tuple[int, ...]
+    prompt_tokens: Tokens
     sampling: SamplingParams = dataclasses.field(default_factory=SamplingParams)
     sample: int = 0
     rollout: int = 0
@@ -34,7 +36,7 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """The engine's numbers: see Engine."""
+    """The engine's numbers: see Engine. shards: the parts of the slots, rows and pages that this process schedules."""
 
     seed: int
     slots: int
@@ -44,76 +46,81 @@ class Layout:
     prefill_rows: int
     prefill_width: int
     prefill_calls: int
+    page: int
+    shard_pages: int
+    shards: int
 
     @property
-    def prompt_tokens(self) -> int:
-        """The length of a prompt's cache: all its tokens but the last, in whole calls of the prefill."""
-        return _round_up(max(1, self.max_prompt_tokens - 1), self.prefill_width)
+    def row_pages(self) -> int:
+        """The pages of the longest prompt with the longest answer."""
+        return self.pages_of(self.max_prompt_tokens - 1 + self.max_new_tokens)
 
-    @property
-    def cache_tokens(self) -> int:
-        """The length of a slot's cache."""
-        return max(self.prompt_tokens, self.max_prompt_tokens + self.max_new_tokens)
+    def pages_of(self, tokens: int) -> int:
+        """The pages that so many tokens fill, the last one perhaps in part."""
+        return -(-tokens // self.page)
 
 
 @dataclasses.dataclass(frozen=True)
 class Programs:
-    """The compiled functions, and the tokens that end an answer."""
+    """The compiled functions, on arrays of this process's own rows, and the tokens that end an answer.
 
-    empty: Callable[[], slot_state.State]
-    blank: Callable[[], forward.Cache]
-    prefill: Callable[..., forward.Cache]
-    insert: Callable[..., slot_state.State]
-    decode: Callable[..., tuple[slot_state.State, dict[str, jax.Array]]]
+    agree: numbers summed over the processes that go in lock-step; alone: there is only this one.
+    """
+
+    empty: Callable[[], forward.Pages]
+    prefill: Callable[[forward.Pages, dict[str, np.ndarray]], forward.Pages]
+    copy: Callable[[forward.Pages, dict[str, np.ndarray]], forward.Pages]
+    decode: Callable[[forward.Pages, dict[str, np.ndarray], Needs], tuple[forward.Pages, dict[str, np.ndarray]]]
+    agree: Callable[[Mapping[str, float]], Mapping[str, float]]
+    alone: bool
     stop_ids: tuple[int, ...]
 
 
 @dataclasses.dataclass
+class _Prompt:
+    """A prompt whose tokens are being read, or have been, with the requests for samples of it that have no slot."""
+
+    tokens: Tokens
+    shard: int
+    pages: list[int]
+    read: int = 0
+    requests: collections.deque[Request] = dataclasses.field(default_factory=collections.deque)
+
+    @property
+    def ready(self) -> bool:
+        """All its tokens but the last are read: that one is left to the first step of each sample."""
+        return self.read >= len(self.tokens) - 1
+
+
+@dataclasses.dataclass
 class _Row:
-    """A request in a slot, with what it has written so far."""
+    """A request in a slot, with its pages and what it has written so far."""
 
     request: Request
+    pages: list[int] = dataclasses.field(default_factory=list)
     tokens: list[int] = dataclasses.field(default_factory=list)
     logps: list[float] = dataclasses.field(default_factory=list)
     sampling_logps: list[float] = dataclasses.field(default_factory=list)
 
 
-@dataclasses.dataclass
-class _Batch:
-    """Prompts that are read together: their tokens, as many calls' worth for each, and their cache."""
-
-    prompts: list[tuple[int, ...]]
-    tokens_st: np.ndarray
-    cache: forward.Cache
-    offset: int = 0
-
-    @property
-    def ready(self) -> bool:
-        return self.offset >= self.tokens_st.shape[1]
-
-
 class Decoding:
     """Requests in, completions out, as they finish. Made by Engine.start."""
 
-    def __init__(
-        self,
-        programs: Programs,
-        weights: forward.Weights,
-        layout: Layout,
-        tokenizer: Any,
-        vocab_size: int,
-        purpose: str,
-    ):
-        self.programs, self.weights, self.layout, self.tokenizer = programs, weights, layout, tokenizer
+    def __init__(self, programs: Programs, layout: Layout, tokenizer: Any, vocab_size: int, purpose: str):
+        self.programs, self.layout, self.tokenizer = programs, layout, tokenizer
         self.vocab_size, self.purpose = vocab_size, purpose
         self._changed = threading.Condition()
         self._arrived: collections.deque[Request] = collections.deque()
         self._cancelled: set[Request] = set()
         self._closed = False
-        self._waiting: dict[tuple[int, ...], collections.deque[Request]] = {}  # by prompt, in order of arrival
-        self._batch: _Batch | None = None  # the prompts that are being read, or have been and fill slots
+        self._unread: dict[Tokens, collections.deque[Request]] = {}  # by prompt, in order of arrival
+        self._prompts: dict[Tokens, _Prompt] = {}  # in the order in which they are read; kept while pages are plenty
+        self._pools = [Pool(layout.shard_pages) for _ in range(layout.shards)]
         self._rows: list[_Row | None] = [None] * layout.slots
-        self._state: slot_state.State | None = None
+        self._fields = steps.blank_fields(layout.slots, layout.row_pages)
+        self._copies = {name: np.zeros(layout.slots, np.int32) for name in ("from_s", "to_s")}
+        self._pages: forward.Pages | None = None
+        self._reads = 0  # since the last chunk
         self._done: collections.deque[Completion] = collections.deque()
 
     def __enter__(self) -> Self:
@@ -121,8 +128,7 @@ class Decoding:
 
     def __exit__(self, *exception: object) -> None:
         self._closed = True
-        self._state = None
-        self._batch = None
+        self._pages = None
 
     # ---- from any thread
 
@@ -139,6 +145,7 @@ class Decoding:
         """End a request where it is: it gives a completion with finish_reason "cancelled" and what it has so far."""
         with self._changed:
             self._cancelled.add(request)
+            self._changed.notify()
 
     def close(self) -> None:
         """No more requests will come: the iteration ends with the last completion."""
@@ -153,151 +160,218 @@ class Decoding:
             self._take_in()
             while self._done:
                 yield self._done.popleft()
-            if self._busy():
-                self._fill()
-                if any(self._rows):
-                    self._decode()
-            elif self._finished():
+            copies = self._admit()
+            now = self._agree(copies)
+            if now["copies"]:
+                self._copy()
+            if now["unread"] and not (now["rows"] and self._reads >= self.layout.prefill_calls):
+                self._read()
+                self._reads += 1
+            elif now["rows"]:
+                self._decode(Needs(*(now[name] > 0 for name in Needs._fields)))
+                self._reads = 0
+            elif not now["open"]:
                 return
+            else:
+                self._wait()
 
-    def _busy(self) -> bool:
-        return bool(self._waiting or any(self._rows))
-
-    def _finished(self) -> bool:
-        """Waits for news when there is nothing to do. True when none can come."""
+    def _agree(self, copies: bool) -> Mapping[str, float]:
+        """What there is to do, here or in any process of the same mesh."""
+        needs = Needs.of([row.request.sampling for row in self._rows if row is not None])
         with self._changed:
-            while not (self._arrived or self._closed or self._done):
-                self._changed.wait()
-            return self._closed and not (self._arrived or self._done)
+            is_open = not self._closed or bool(self._arrived or self._done)
+        wanted = {
+            "copies": copies,
+            "unread": self._wants_to_read(),
+            "rows": any(self._rows),
+            "open": is_open or bool(self._unread) or any(prompt.requests for prompt in self._prompts.values()),
+        }
+        return self.programs.agree({name: float(value) for name, value in (wanted | needs._asdict()).items()})
+
+    def _wait(self) -> None:
+        """Waits for news when there is nothing to do; in a mesh over processes only a moment: others may have some."""
+        with self._changed:
+            if not (self._arrived or self._closed or self._cancelled):
+                self._changed.wait(None if self.programs.alone else 0.02)
 
     def _take_in(self) -> None:
         with self._changed:
             arrived, self._arrived = self._arrived, collections.deque()
             cancelled, self._cancelled = self._cancelled, set()
         for request in arrived:
-            self._waiting.setdefault(request.prompt_tokens, collections.deque()).append(request)
+            if (prompt := self._prompts.get(request.prompt_tokens)) is not None:
+                prompt.requests.append(request)
+            else:
+                self._unread.setdefault(request.prompt_tokens, collections.deque()).append(request)
         if cancelled:
             self._drop(cancelled)
 
     def _drop(self, cancelled: set[Request]) -> None:
-        for prompt, requests in list(self._waiting.items()):
+        queues = [*self._unread.values(), *(prompt.requests for prompt in self._prompts.values())]
+        for requests in queues:
             for request in [r for r in requests if r in cancelled]:
                 requests.remove(request)
                 self._done.append(completion(_Row(request), 0, "", "cancelled"))
-            if not requests:
-                del self._waiting[prompt]
+        self._unread = {tokens: requests for tokens, requests in self._unread.items() if requests}
         for slot, row in enumerate(self._rows):
             if row is not None and row.request in cancelled:
                 text = self.tokenizer.decode(row.tokens, skip_special_tokens=False)
-                self._release(slot, completion(row, len(row.tokens), text, "cancelled"), active=True)
+                self._release(slot, completion(row, len(row.tokens), text, "cancelled"))
 
-    def _release(self, slot: int, done: Completion, active: bool) -> None:
-        """Ends a row. active: it does not know yet, on the device."""
-        assert self._state is not None
+    def _release(self, slot: int, done: Completion) -> None:
+        row = self._rows[slot]
+        assert row is not None
+        self._pools[self._shard_of(slot)].give_back(row.pages)
         self._rows[slot] = None
-        if active:
-            self._state["active_s"] = self._state["active_s"].at[slot].set(False)
+        self._fields["active_s"][slot] = False
         self._done.append(done)
+
+    def _shard_of(self, slot: int) -> int:
+        return slot // (self.layout.slots // self.layout.shards)
 
     # ---- reading prompts
 
-    def _fill(self) -> None:
-        """Puts waiting samples into free slots; reads prompts, a few calls at a time while others decode."""
-        calls = 0
-        while (free := [slot for slot, row in enumerate(self._rows) if row is None]) and self._waiting:
-            if self._batch is None:
-                self._batch = self._next_batch()
-            elif self._batch.ready:
-                self._insert(self._batch, free)
-            elif any(self._rows) and calls == self.layout.prefill_calls:
-                return
-            else:
-                self._read(self._batch)
-                calls += 1
-        if not self._waiting:
-            self._batch = None
+    def _wants_to_read(self) -> bool:
+        """Whether a prompt should be read now: more slots are free, or will be soon, than there are samples ready."""
+        if all(prompt.ready for prompt in self._prompts.values()):
+            return False
+        free = sum(row is None for row in self._rows)
+        ready = sum(len(prompt.requests) for prompt in self._prompts.values() if prompt.ready)
+        return ready < free + max(1, self.layout.slots // 8)
 
-    def _read(self, batch: _Batch) -> None:
-        """The next tokens of each of its prompts."""
-        end = batch.offset + self.layout.prefill_width
-        tokens_st, offset = batch.tokens_st[:, batch.offset : end], np.int32(batch.offset)
-        batch.cache = self.programs.prefill(self.weights, cache=batch.cache, tokens_st=tokens_st, offset=offset)
-        batch.offset = end
-
-    def _next_batch(self) -> _Batch:
-        """The prompts that have waited longest, with others that take as many calls to read."""
-        rows, width = self.layout.prefill_rows, self.layout.prefill_width
-        prompts = iter(self._waiting)
-        first = next(prompts)
-        calls = _calls(first, width)
-        chosen = [first]
-        for prompt in prompts:
-            if len(chosen) == rows:
+    def _start_reading(self) -> None:
+        """Gives pages to prompts that wait, as many at a time as there are rows to read them in."""
+        reading = sum(not prompt.ready for prompt in self._prompts.values())
+        for tokens in list(self._unread):
+            if reading >= self.layout.prefill_rows or not self._start(tokens):
                 break
-            if _calls(prompt, width) == calls:
-                chosen.append(prompt)
-        tokens_st = np.zeros((rows, calls * width), np.int32)
-        for row, prompt in enumerate(chosen):
-            tokens_st[row, : len(prompt) - 1] = prompt[:-1]
-        return _Batch(chosen, tokens_st, self.programs.blank())
+            reading += not self._prompts[tokens].ready
 
-    def _insert(self, batch: _Batch, free: list[int]) -> None:
-        """Starts samples of a batch that has been read, as many as one call takes."""
-        taken: list[tuple[int, Request, int]] = []
-        for row, prompt in enumerate(batch.prompts):
-            requests = self._waiting.get(prompt)
-            while requests and free and len(taken) < INSERT_ROWS:
-                taken.append((free.pop(0), requests.popleft(), row))
-            if requests is not None and not requests:
-                del self._waiting[prompt]
-        for slot, request, _ in taken:
-            self._rows[slot] = _Row(request)
-        if taken:
-            state = self.programs.empty() if self._state is None else self._state
-            self._state = self.programs.insert(state, batch.cache, *self._fields(taken))
-        if not any(prompt in self._waiting for prompt in batch.prompts):
-            self._batch = None
+    def _start(self, tokens: Tokens) -> bool:
+        """Gives a prompt its pages, where most are free; False where that would leave too few for its samples."""
+        count = self.layout.pages_of(len(tokens) - 1)
+        shard = max(range(self.layout.shards), key=lambda shard: self._pools[shard].free)
+        if not self._make_room(shard, count + self.layout.row_pages):
+            return False
+        prompt = _Prompt(tokens, shard, self._pools[shard].take(count), requests=self._unread.pop(tokens))
+        self._prompts[tokens] = prompt
+        return True
 
-    def _fields(self, taken: list[tuple[int, Request, int]]) -> tuple[Any, ...]:
-        """What `slot_state.insert` takes: slots, rows of the prompt cache, each slot's fields."""
-        slot_n = np.full(INSERT_ROWS, self.layout.slots, np.int32)  # out of range: dropped
-        row_n = np.zeros(INSERT_ROWS, np.int32)
-        fields = slot_state.blank_fields(INSERT_ROWS)
-        for n, (slot, request, row) in enumerate(taken):
-            slot_n[n], row_n[n], sampling = slot, row, request.sampling
-            fields["token_s"][n] = request.prompt_tokens[-1]
-            fields["position_s"][n] = len(request.prompt_tokens) - 1
-            fields["limit_s"][n] = sampling.max_new_tokens
-            fields["active_s"][n] = True
-            fields["temperature_s"][n] = sampling.temperature
-            fields["top_p_s"][n] = sampling.top_p
-            fields["top_k_s"][n] = sampling.top_k
-            fields["key_se"][n] = noise.sample_key(
-                self.layout.seed, self.purpose, request.rollout, request.problem_id, request.sample, request.turn
-            )
-        return slot_n, row_n, fields
+    def _make_room(self, shard: int, count: int) -> bool:
+        """Whether so many pages are free, once prompts that nobody waits for are forgotten, the oldest first."""
+        pool = self._pools[shard]
+        for tokens, prompt in list(self._prompts.items()):
+            if pool.free >= count:
+                break
+            if prompt.shard == shard and prompt.ready and not prompt.requests:
+                pool.give_back(self._prompts.pop(tokens).pages)
+        return pool.free >= count
+
+    def _read(self) -> None:
+        """The next pieces of the prompts that are being read, the oldest first, as many as there are rows."""
+        layout = self.layout
+        rows, width = layout.prefill_rows, layout.prefill_width
+        fields = {
+            "tokens_st": np.zeros((rows, width), np.int32),
+            "position_s": np.zeros(rows, np.int32),
+            "active_st": np.zeros((rows, width), bool),
+            "table_si": np.zeros((rows, layout.row_pages), np.int32),
+        }
+        per_shard = rows // layout.shards
+        used = [0] * layout.shards
+        for prompt in self._prompts.values():
+            while not prompt.ready and used[prompt.shard] < per_shard:
+                row = prompt.shard * per_shard + used[prompt.shard]
+                used[prompt.shard] += 1
+                piece = prompt.tokens[:-1][prompt.read : prompt.read + width]
+                fields["tokens_st"][row, : len(piece)] = piece
+                fields["active_st"][row, : len(piece)] = True
+                fields["position_s"][row] = prompt.read
+                fields["table_si"][row, : len(prompt.pages)] = prompt.pages
+                prompt.read += len(piece)
+        self._pages = self.programs.prefill(self._pages_there(), fields)
+
+    def _pages_there(self) -> forward.Pages:
+        return self.programs.empty() if self._pages is None else self._pages
+
+    # ---- filling slots
+
+    def _admit(self) -> bool:
+        """Puts samples of prompts that have been read into free slots; whether pages have to be copied for them."""
+        self._start_reading()
+        free: list[list[int]] = [[] for _ in range(self.layout.shards)]
+        for slot, row in enumerate(self._rows):
+            if row is None:
+                free[self._shard_of(slot)].append(slot)
+        copies = False
+        for prompt in list(self._prompts.values()):
+            while prompt.ready and prompt.requests and free[prompt.shard]:
+                request = prompt.requests[0]
+                cells = len(prompt.tokens) - 1 + request.sampling.max_new_tokens
+                shared = prompt.pages[: (len(prompt.tokens) - 1) // self.layout.page]
+                own = self.layout.pages_of(cells) - len(shared)
+                if not self._make_room(prompt.shard, own):
+                    return copies
+                pool = self._pools[prompt.shard]
+                pool.share(shared)
+                pages = shared + pool.take(own)
+                slot = free[prompt.shard].pop(0)
+                self._rows[slot] = _Row(prompt.requests.popleft(), pages)
+                self._set_fields(slot, request, pages)
+                if len(shared) < len(prompt.pages):
+                    self._copies["from_s"][slot], self._copies["to_s"][slot] = prompt.pages[-1], pages[len(shared)]
+                    copies = True
+        return copies
+
+    def _copy(self) -> None:
+        """The pages that prompts fill in part, for each sample that has just got its slot."""
+        self._pages = self.programs.copy(self._pages_there(), self._copies)
+        self._copies = {name: np.zeros_like(array) for name, array in self._copies.items()}
+
+    def _set_fields(self, slot: int, request: Request, pages: list[int]) -> None:
+        sampling = request.sampling
+        key = noise.sample_key(
+            self.layout.seed, self.purpose, request.rollout, request.problem_id, request.sample, request.turn
+        )
+        values = {
+            "token_s": request.prompt_tokens[-1],
+            "position_s": len(request.prompt_tokens) - 1,
+            "written_s": 0,
+            "limit_s": sampling.max_new_tokens,
+            "active_s": True,
+            "key_se": key,
+            "temperature_s": sampling.temperature,
+            "top_p_s": sampling.top_p,
+            "top_k_s": sampling.top_k,
+        }
+        for name, value in values.items():
+            self._fields[name][slot] = value
+        self._fields["table_si"][slot] = 0
+        self._fields["table_si"][slot, : len(pages)] = pages
 
     # ---- decoding
 
-    def _decode(self) -> None:
+    def _decode(self, needs: Needs) -> None:
         """One chunk of steps, and what has finished in it."""
-        needs = Needs.of([row.request.sampling for row in self._rows if row is not None])
-        self._state, emitted = self.programs.decode(self.weights, self._state, needs=needs)
-        out = jax.device_get(emitted)
+        self._pages, out = self.programs.decode(self._pages_there(), self._fields, needs)
         for slot, row in enumerate(self._rows):
             if row is None:
                 continue
-            valid, active = out["valid"][:, slot], bool(out["active"][slot])
-            row.tokens += out["token"][valid, slot].tolist()
-            row.logps += out["logp"][valid, slot].tolist()
-            row.sampling_logps += out["sampling_logp"][valid, slot].tolist()
+            valid, active = out["valid_cs"][:, slot], bool(out["active_s"][slot])
+            row.tokens += out["token_cs"][valid, slot].tolist()
+            row.logps += out["logp_cs"][valid, slot].tolist()
+            row.sampling_logps += out["sampling_logp_cs"][valid, slot].tolist()
             if not all(map(math.isfinite, row.logps[-len(valid) :])):
                 error = f"{_name(row.request)}: the model's logits are not finite"
-                self._release(slot, failed(row.request, error), active)
+                self._release(slot, failed(row.request, error))
                 continue
             end = ends.cut(self.tokenizer, row.tokens, row.request.sampling.stop, self.programs.stop_ids, active)
             if end is not None:
-                self._release(slot, completion(row, *end), active)
+                self._release(slot, completion(row, *end))
+                continue
+            self._fields["token_s"][slot] = row.tokens[-1]
+            self._fields["written_s"][slot] = len(row.tokens)
+            self._fields["position_s"][slot] = len(row.request.prompt_tokens) - 1 + len(row.tokens)
 
 
 def check(request: Request, layout: Layout, vocab_size: int) -> None:
@@ -344,12 +418,3 @@ def failed(request: Request, error: str) -> Completion:
 
 def _name(request: Request) -> str:
     return f"request {request.problem_id!r} sample {request.sample}"
-
-
-def _calls(prompt: tuple[int, ...], width: int) -> int:
-    """Calls of the prefill that reading a prompt takes; none for a prompt of one token."""
-    return -(-(len(prompt) - 1) // width)
-
-
-def _round_up(n: int, multiple: int) -> int:
-    return -(-n // multiple) * multiple

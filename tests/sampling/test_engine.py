@@ -26,6 +26,7 @@ LIMITS: dict[str, Any] = {
     "chunk": 4,
     "prefill_rows": 2,
     "prefill_width": 4,
+    "page": 4,
 }
 SEED = 5
 KINDS = [

@@ -1,0 +1,127 @@
+"""The CPU's own kernels (kernels.cc): built once a machine with its C++ compiler, called from jitted code.
+
+    if native.available():                       # a CPU without a compiler: False, and the log says why
+        packed = native.pack(w_df)               # bfloat16, or int8 with its scales kept apart
+        y_mf = native.matmul(x_md, packed, active_m)[:, :f]
+
+They take the place of XLA's own where decoding on one CPU device spends its time; docs/results/decode.md has the
+measurements. Letters: m rows, d depth, f outputs; attention's are those of sampling/attention.
+"""
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from acecoder_jax.store import user_cache
+
+SOURCE = Path(__file__).with_name("kernels.cc")
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-w")
+UNIT = 4  # a packed weight's depth is a multiple of it
+_log = logging.getLogger(__name__)
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    """The kernels, built and made known to XLA; None where JAX does not run on a CPU or nothing can build them."""
+    if jax.default_backend() != "cpu":
+        return None
+    if (compiler := shutil.which(os.environ.get("CXX", "c++"))) is None:
+        _log.warning("no C++ compiler (c++, or CXX): decoding on this CPU uses XLA's own products, about half as fast")
+        return None
+    try:
+        library = ctypes.CDLL(str(build(compiler)))
+    except subprocess.CalledProcessError as error:
+        _log.warning("%s cannot build the CPU's kernels; decoding uses XLA's products:\n%s", compiler, error.stderr)
+        return None
+    for name in ("acecoder_matmul", "acecoder_attend"):
+        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
+    return library
+
+
+def available() -> bool:
+    """Whether the kernels can be used here; where a CPU cannot, the log says why."""
+    return _library() is not None
+
+
+def panel() -> int:
+    """How many outputs are computed together: weights are packed in panels of so many."""
+    library = _library()
+    assert library is not None
+    return library.acecoder_panel()
+
+
+def build(compiler: str, flags: tuple[str, ...] = FLAGS) -> Path:
+    """Compiles the kernels into the user's cache, unless they lie there already for this source and machine."""
+    said = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout
+    names = (SOURCE.read_bytes(), said, " ".join(flags).encode(), jax.__version__.encode(), _cpu().encode())
+    library = user_cache() / "native" / f"{hashlib.sha256(b'|'.join(names)).hexdigest()[:16]}.so"
+    if not library.exists():
+        library.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = library.with_suffix(f".{os.getpid()}")
+        command = [compiler, *flags, "-isystem", jax.ffi.include_dir(), str(SOURCE), "-o", str(unfinished)]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        unfinished.replace(library)
+    return library
+
+
+def _cpu() -> str:
+    """What code for this very CPU depends on: the instructions that it has."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    wanted = ("flags", "Features", "vendor_id", "model name")
+    return platform.machine() + "".join(sorted({line for line in lines if line.startswith(wanted)}))
+
+
+@functools.cache
+def _dot() -> bool:
+    """Whether to multiply by AVX512-BF16's own instruction: AMD runs it at twice float32's rate, Intel at half."""
+    return "AuthenticAMD" in _cpu() and "avx512_bf16" in _cpu()
+
+
+def pack(w_df: jax.Array) -> jax.Array:
+    """Weights in the order in which the kernel reads them: [panel, depth / 2, output, 2] of bfloat16, 4s of int8."""
+    d, f = w_df.shape
+    together = 4 // w_df.dtype.itemsize
+    w_df = jnp.pad(w_df, ((0, -d % UNIT), (0, -f % panel())))
+    return w_df.reshape(w_df.shape[0] // together, together, -1, panel()).transpose(2, 0, 3, 1)
+
+
+def unpack_columns(packed: jax.Array, column_m: jax.Array, depth: int) -> jax.Array:
+    """Columns of the matrix that was packed, as rows: [m, depth]. A tied embedding is read so."""
+    panel_m, output_m = column_m // panel(), column_m % panel()
+    return packed[panel_m, :, output_m].reshape(len(column_m), -1)[:, :depth]
+
+
+def matmul(x_md: jax.Array, packed: jax.Array, active_m: jax.Array) -> jax.Array:
+    """x W in float32, [m, f rounded up to a whole panel]; x bfloat16. Rows that are not active come back as zeros.
+
+    A row's result does not depend on the others, bit for bit.
+    """
+    out = jax.ShapeDtypeStruct((x_md.shape[0], packed.shape[0] * panel()), jnp.float32)
+    call = jax.ffi.ffi_call("acecoder_matmul", out)
+    return call(x_md.astype(jnp.bfloat16), packed, active_m, dot=_dot())
+
+
+def attend(
+    q_stnh: jax.Array, kv_stjh: jax.Array, pages_pcjh: jax.Array, table_si: jax.Array, position_s: jax.Array,
+    active_st: jax.Array, *, scale: float, window: int,
+) -> tuple[jax.Array, jax.Array]:  # fmt: skip
+    """Writes the active tokens' keys and values to their pages, and attends: ([s, t, n, h] of float32, the pages)."""
+    out = jax.ShapeDtypeStruct(q_stnh.shape, jnp.float32)
+    pages = jax.ShapeDtypeStruct(pages_pcjh.shape, pages_pcjh.dtype)
+    call = jax.ffi.ffi_call("acecoder_attend", (out, pages), input_output_aliases={2: 1})
+    out_stnh, pages_pcjh = call(
+        q_stnh.astype(jnp.float32), kv_stjh.astype(pages_pcjh.dtype), pages_pcjh, table_si, position_s, active_st,
+        scale=np.float32(scale), window=np.int64(window),
+    )  # fmt: skip
+    return out_stnh, pages_pcjh

@@ -1,0 +1,436 @@
+// The CPU's own kernels for decoding: products of a few rows with packed weights, and attention over a paged cache.
+//
+// XLA's products of 32 rows read the weights in an order that suits no cache and multiply bfloat16 at half the rate of
+// float32 where the CPU has no better instruction. Here weights lie in panels, in the order in which they are read, and
+// a panel is widened in registers: 2 bytes a weight from memory, float32 arithmetic (a product of two bfloat16 numbers
+// is exact in float32). The blocking is that of Goto and van de Geijn, "Anatomy of high-performance matrix
+// multiplication", ACM TOMS 34(3), 2008.
+//
+// A row's result depends on that row alone, bit for bit: sums run over the depth in one order whatever the other rows
+// are. Rows that are not active cost nothing and come back as zeros.
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
+
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16, kRows = 12;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8, kRows = 6;
+#else
+constexpr int kLanes = 4, kRows = 12;  // NEON: 32 registers of 4 floats
+#endif
+constexpr int64_t kPanel = 2 * kLanes;  // outputs that are computed together
+constexpr int64_t kUnit = 4;            // the depth is a multiple of it
+constexpr int64_t kDepth = 512;         // of a block: a panel's block and a group of rows fit the first-level cache
+constexpr int64_t kAhead = 4096;        // bytes of weights that are fetched ahead
+
+using Floats = float __attribute__((vector_size(4 * kLanes)));
+using Words = uint32_t __attribute__((vector_size(4 * kLanes)));
+using Ints = int32_t __attribute__((vector_size(4 * kLanes)));
+
+template <typename V>
+V Load(const void* from) {
+  V value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+inline float Widen(uint16_t bits16) {
+  const uint32_t bits = uint32_t(bits16) << 16;
+  return Load<float>(&bits);
+}
+inline float Widen(float value) { return value; }
+
+// Calls body(0) ... body(n - 1) on the threads of XLA; the caller works too, so it never waits for a free thread.
+void ParallelFor(ffi::ThreadPool& pool, int64_t n, std::function<void(int64_t)> body) {
+  struct State {
+    std::function<void(int64_t)> body;
+    int64_t n;
+    std::atomic<int64_t> next{0}, done{0};
+    void Work() {
+      for (int64_t i; (i = next.fetch_add(1)) < n; done.fetch_add(1)) body(i);
+    }
+  };
+  auto state = std::make_shared<State>();
+  state->body = std::move(body);
+  state->n = n;
+  for (int64_t helpers = std::min(pool.num_threads(), n) - 1; helpers > 0; --helpers) {
+    pool.Schedule([state] { state->Work(); });
+  }
+  state->Work();
+  while (state->done.load() < n) {
+  }
+}
+
+// ---- products
+
+// How a unit of depth is read and multiplied. kBytes of a panel's weights and kWords of each row a unit.
+struct Bfloat16 {  // weights [panel, depth / 2, output, 2]
+  static constexpr int64_t kBytes = kUnit * kPanel * 2, kWords = kUnit;
+  template <int R>
+  static void Step(const float* x, const char* w, Floats (&y)[R][2]) {
+    for (int pair = 0; pair < 2; ++pair, x += 2 * R, w += kBytes / 2) {
+      const Words w0 = Load<Words>(w), w1 = Load<Words>(w + sizeof(Words));
+      const Floats even0 = (Floats)(w0 << 16), even1 = (Floats)(w1 << 16);
+      for (int r = 0; r < R; ++r) y[r][0] += x[r] * even0, y[r][1] += x[r] * even1;
+      const Floats odd0 = (Floats)(w0 & 0xffff0000u), odd1 = (Floats)(w1 & 0xffff0000u);
+      for (int r = 0; r < R; ++r) y[r][0] += x[R + r] * odd0, y[r][1] += x[R + r] * odd1;
+    }
+  }
+};
+
+struct Int8 {  // weights [panel, depth / 4, output, 4]
+  static constexpr int64_t kBytes = kUnit * kPanel, kWords = kUnit;
+  template <int R>
+  static void Step(const float* x, const char* w, Floats (&y)[R][2]) {
+    const Words w0 = Load<Words>(w), w1 = Load<Words>(w + sizeof(Words));
+    for (int at = 0; at < kUnit; ++at, x += R) {
+      const int shift = 24 - 8 * at;
+      const Floats a = __builtin_convertvector((Ints)(w0 << shift) >> 24, Floats);
+      const Floats b = __builtin_convertvector((Ints)(w1 << shift) >> 24, Floats);
+      for (int r = 0; r < R; ++r) y[r][0] += x[r] * a, y[r][1] += x[r] * b;
+    }
+  }
+};
+
+#ifdef __AVX512BF16__
+struct Bfloat16Dot {  // the same weights; two products and their sums in one instruction
+  static constexpr int64_t kBytes = kUnit * kPanel * 2, kWords = kUnit / 2;
+  template <int R>
+  static void Step(const float* x, const char* w, Floats (&y)[R][2]) {
+    for (int pair = 0; pair < 2; ++pair, x += R, w += kBytes / 2) {
+      const __m512bh w0 = Load<__m512bh>(w), w1 = Load<__m512bh>(w + sizeof(Words));
+      for (int r = 0; r < R; ++r) {
+        const __m512bh both = (__m512bh)_mm512_set1_ps(x[r]);
+        y[r][0] = (Floats)_mm512_dpbf16_ps((__m512)y[r][0], both, w0);
+        y[r][1] = (Floats)_mm512_dpbf16_ps((__m512)y[r][1], both, w1);
+      }
+    }
+  }
+};
+#endif
+
+using Block = void (*)(const float* x, const char* w, int64_t units, float* const* y, bool first);
+
+// R rows by one panel by `units` of depth, added to y[row][0 .. kPanel).
+template <typename Kind, int R>
+void Multiply(const float* x, const char* w, int64_t units, float* const* y, bool first) {
+  Floats sum[R][2];
+  for (int r = 0; r < R; ++r) {
+    for (int half = 0; half < 2; ++half) sum[r][half] = first ? Floats{} : Load<Floats>(y[r] + half * kLanes);
+  }
+  for (int64_t u = 0; u < units; ++u, x += Kind::kWords * R, w += Kind::kBytes) {
+    for (int64_t line = 0; line < Kind::kBytes; line += 64) __builtin_prefetch(w + kAhead + line);
+    Kind::Step(x, w, sum);
+  }
+  for (int r = 0; r < R; ++r) std::memcpy(y[r], sum[r], sizeof sum[r]);
+}
+
+template <typename Kind, int... R>
+constexpr std::array<Block, sizeof...(R)> Blocks(std::integer_sequence<int, R...>) {
+  return {&Multiply<Kind, R + 1>...};
+}
+
+// A group's rows side by side: [depth][row], in float32 or in pairs of bfloat16, zeros past the end of the depth.
+template <typename Kind>
+void Pack(const uint16_t* const* rows, int64_t count, int64_t depth, int64_t units, float* to) {
+  constexpr int64_t kStep = kUnit / Kind::kWords;  // numbers in a word
+  for (int64_t word = 0; word < units * Kind::kWords; ++word) {
+    for (int64_t r = 0; r < count; ++r, ++to) {
+      uint32_t bits = 0;
+      for (int64_t at = 0; at < kStep; ++at) {
+        const int64_t k = word * kStep + at;
+        if (k < depth) bits |= uint32_t(rows[r][k]) << (kStep == 1 ? 16 : 16 * at);
+      }
+      std::memcpy(to, &bits, sizeof bits);
+    }
+  }
+}
+
+template <typename Kind>
+void MultiplyAll(ffi::ThreadPool& pool, const uint16_t* x, const char* w, const bool* active, float* y, int64_t m,
+                 int64_t depth, int64_t units, int64_t panels) {
+  static constexpr auto kBlocks = Blocks<Kind>(std::make_integer_sequence<int, kRows>());
+  thread_local std::vector<float> scratch;
+  const int64_t width = panels * kPanel, row_words = units * Kind::kWords;
+  std::vector<const uint16_t*> from;
+  std::vector<float*> to;
+  for (int64_t r = 0; r < m; ++r) {
+    if (active[r]) {
+      from.push_back(x + r * depth), to.push_back(y + r * width);
+    } else {
+      std::memset(y + r * width, 0, width * sizeof(float));
+    }
+  }
+  const int64_t rows = from.size(), groups = (rows + kRows - 1) / kRows;
+  if (rows == 0) return;
+  if (int64_t(scratch.size()) < rows * row_words) scratch.resize(rows * row_words);
+  float* const packed = scratch.data();
+  const auto begin = [=](int64_t group) { return group * rows / groups; };
+  ParallelFor(pool, groups, [&](int64_t group) {
+    const int64_t first = begin(group);
+    Pack<Kind>(&from[first], begin(group + 1) - first, depth, units, packed + first * row_words);
+  });
+  const int64_t block = std::clamp<int64_t>(panels / (8 * pool.num_threads()), 1, 8);
+  ParallelFor(pool, (panels + block - 1) / block, [&](int64_t task) {
+    const int64_t last = std::min(panels, (task + 1) * block);
+    for (int64_t u = 0; u < units; u += kDepth / kUnit) {
+      const int64_t count = std::min(kDepth / kUnit, units - u);
+      for (int64_t group = 0; group < groups; ++group) {
+        const int64_t first = begin(group), size = begin(group + 1) - first;
+        const float* rows_at = packed + first * row_words + u * Kind::kWords * size;
+        for (int64_t panel = task * block; panel < last; ++panel) {
+          float* columns[kRows];
+          for (int64_t r = 0; r < size; ++r) columns[r] = to[first + r] + panel * kPanel;
+          kBlocks[size - 1](rows_at, w + (panel * units + u) * Kind::kBytes, count, columns, u == 0);
+        }
+      }
+    }
+  });
+}
+
+// x [m, depth] of bfloat16, w packed, active [m] -> y [m, panels * kPanel] of float32.
+ffi::Error Matmul(ffi::ThreadPool pool, ffi::Buffer<ffi::BF16> x, ffi::AnyBuffer w, ffi::Buffer<ffi::PRED> active,
+                  ffi::ResultBuffer<ffi::F32> y, bool dot) {
+  const int64_t m = x.dimensions()[0], depth = x.dimensions()[1], panels = w.dimensions()[0];
+  const bool int8 = w.element_type() == ffi::S8;
+  const int64_t units = w.dimensions()[1] * w.dimensions()[3] / kUnit;
+  if (w.dimensions()[2] != kPanel || units != (depth + kUnit - 1) / kUnit) {
+    return ffi::Error::InvalidArgument("the weights were packed for another depth or another machine");
+  }
+  const auto run = [&](auto kind) {
+    MultiplyAll<decltype(kind)>(pool, reinterpret_cast<const uint16_t*>(x.untyped_data()),
+                                static_cast<const char*>(w.untyped_data()), active.typed_data(), y->typed_data(), m,
+                                depth, units, panels);
+  };
+  if (int8) {
+    run(Int8{});
+#ifdef __AVX512BF16__
+  } else if (dot) {
+    run(Bfloat16Dot{});
+#endif
+  } else {
+    run(Bfloat16{});
+  }
+  return ffi::Error::Success();
+}
+
+// ---- attention
+
+constexpr int kHeads = 16;  // query heads of one KV head that are computed together, a lane each
+using Heads = float __attribute__((vector_size(4 * kHeads)));
+using HeadInts = int32_t __attribute__((vector_size(4 * kHeads)));
+using HeadWords = uint32_t __attribute__((vector_size(4 * kHeads)));
+using HeadShorts = uint16_t __attribute__((vector_size(2 * kHeads)));
+
+// e^x for x <= 0: 2^n times a polynomial in the rest (Cephes' expf).
+inline Heads Exp(Heads x) {
+  constexpr float kRound = 12582912.f;  // 1.5 * 2^23: adding it rounds to a whole number
+  x = x < -87.f ? Heads{} - 87.f : x;
+  const Heads n = (x * 1.44269504f + kRound) - kRound;
+  const Heads r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  Heads p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.f;
+  return p * (Heads)((__builtin_convertvector(n, HeadInts) + 127) << 23);
+}
+
+inline Heads LoadHeads(const float* from) { return Load<Heads>(from); }
+inline Heads LoadHeads(const uint16_t* from) {
+  return (Heads)(__builtin_convertvector(Load<HeadShorts>(from), HeadWords) << 16);
+}
+
+// sums[g] += weight[key][g] * value[key][0 .. kHeads) over the keys, for G heads.
+template <typename T, int G>
+void WeighValues(const T* const* values, int64_t keys, const Heads* weights, Heads* sums) {
+  Heads sum[G] = {};
+  for (int64_t key = 0; key < keys; ++key) {
+    const Heads value = LoadHeads(values[key]);
+    for (int g = 0; g < G; ++g) sum[g] += weights[key][g] * value;
+  }
+  std::memcpy(sums, sum, sizeof sum);
+}
+
+template <typename T, int... G>
+constexpr auto Weighers(std::integer_sequence<int, G...>) {
+  using F = void (*)(const T* const*, int64_t, const Heads*, Heads*);
+  return std::array<F, sizeof...(G)>{&WeighValues<T, G + 1>...};
+}
+
+struct Scratch {
+  std::vector<float> key;
+  std::vector<Heads> query, score;
+};
+
+// One token's heads [heads, h] over `keys` keys; values stand h numbers after their key. out [heads, h].
+template <typename T>
+void AttendHeads(const float* q, int64_t heads, int64_t h, const T* const* rows, int64_t keys, float scale,
+                 Scratch& scratch, float* out) {
+  static constexpr auto kWeighers = Weighers<T>(std::make_integer_sequence<int, kHeads>());
+  scratch.query.assign(h, Heads{});
+  for (int64_t g = 0; g < heads; ++g) {
+    for (int64_t d = 0; d < h; ++d) scratch.query[d][g] = q[g * h + d] * scale;
+  }
+  if (int64_t(scratch.score.size()) < keys) scratch.score.resize(keys);
+  Heads* const score = scratch.score.data();
+  Heads top = Heads{} - std::numeric_limits<float>::infinity();
+  constexpr int64_t kTogether = 4;
+  scratch.key.resize(kTogether * h);
+  for (int64_t first = 0; first < keys; first += kTogether) {
+    const int64_t count = std::min(kTogether, keys - first);
+    for (int64_t i = 0; i < kTogether; ++i) {  // past the end the last one again: computed, not stored
+      const T* const row = rows[first + std::min(i, count - 1)];
+      for (int64_t d = 0; d < h; ++d) scratch.key[i * h + d] = Widen(row[d]);
+    }
+    Heads sum[kTogether] = {};
+    for (int64_t d = 0; d < h; ++d) {
+      for (int64_t i = 0; i < kTogether; ++i) sum[i] += scratch.key[i * h + d] * scratch.query[d];
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      score[first + i] = sum[i];
+      top = sum[i] > top ? sum[i] : top;
+    }
+  }
+  Heads total = {};
+  for (int64_t key = 0; key < keys; ++key) total += score[key] = Exp(score[key] - top);
+  thread_local std::vector<const T*> values;
+  thread_local std::vector<T> tail;  // the last h % kHeads numbers of each value, padded
+  values.resize(keys);
+  for (int64_t d = 0; d < h; d += kHeads) {
+    const int64_t width = std::min<int64_t>(kHeads, h - d);
+    if (width < kHeads) tail.assign(keys * kHeads, T{});
+    for (int64_t key = 0; key < keys; ++key) {
+      values[key] = rows[key] + h + d;
+      if (width < kHeads) {
+        std::memcpy(&tail[key * kHeads], values[key], width * sizeof(T));
+        values[key] = &tail[key * kHeads];
+      }
+    }
+    Heads sums[kHeads];
+    kWeighers[heads - 1](values.data(), keys, score, sums);
+    for (int64_t g = 0; g < heads; ++g) {
+      for (int64_t i = 0; i < width; ++i) out[g * h + d + i] = sums[g][i] / total[g];
+    }
+  }
+}
+
+struct Shapes {
+  int64_t s, t, n, h, c, j, i;  // rows, tokens, query heads, head dim, cells of a page, K and V heads, pages of a row
+};
+
+template <typename T>
+void WriteAndAttend(ffi::ThreadPool& pool, const Shapes& z, const float* q, const T* kv, T* pages, const int32_t* table,
+                    const int32_t* position, const bool* active, float scale, int64_t window, float* out) {
+  const auto cell = [&](int64_t row, int64_t at) {
+    return pages + (int64_t(table[row * z.i + at / z.c]) * z.c + at % z.c) * z.j * z.h;
+  };
+  for (int64_t row = 0; row < z.s; ++row) {
+    for (int64_t at = 0; at < z.t; ++at) {
+      if (!active[row * z.t + at]) continue;
+      std::memcpy(cell(row, position[row] + at), kv + (row * z.t + at) * z.j * z.h, z.j * z.h * sizeof(T));
+    }
+  }
+  const int64_t heads = z.j / 2, group = z.n / heads;
+  ParallelFor(pool, z.s * heads, [&](int64_t task) {
+    thread_local Scratch scratch;
+    thread_local std::vector<const T*> rows;
+    const int64_t row = task / heads, head = task % heads;
+    rows.clear();
+    for (int64_t at = 0; at < z.t; ++at) {
+      float* const to = out + ((row * z.t + at) * z.n + head * group) * z.h;
+      if (!active[row * z.t + at]) {
+        std::memset(to, 0, group * z.h * sizeof(float));
+        continue;
+      }
+      const int64_t last = position[row] + at, first = std::max<int64_t>(0, last - window + 1);
+      for (int64_t key = rows.size(); key <= last; ++key) rows.push_back(cell(row, key) + 2 * head * z.h);
+      for (int64_t g = 0; g < group; g += kHeads) {
+        const float* query = q + ((row * z.t + at) * z.n + head * group + g) * z.h;
+        AttendHeads(query, std::min<int64_t>(kHeads, group - g), z.h, &rows[first], last - first + 1, scale, scratch,
+                    to + g * z.h);
+      }
+    }
+  });
+}
+
+// q [s, t, n, h] of float32; kv [s, t, j, h] and pages [p, c, j, h] of one type; table [s, i]; position [s];
+// active [s, t] -> out [s, t, n, h] of float32, and the pages with the active tokens' keys and values.
+ffi::Error Attend(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> q, ffi::AnyBuffer kv, ffi::AnyBuffer pages,
+                  ffi::Buffer<ffi::S32> table, ffi::Buffer<ffi::S32> position, ffi::Buffer<ffi::PRED> active,
+                  ffi::ResultBuffer<ffi::F32> out, ffi::Result<ffi::AnyBuffer> pages_out, float scale, int64_t window) {
+  const auto qs = q.dimensions(), ps = pages.dimensions();
+  const Shapes z{qs[0], qs[1], qs[2], qs[3], ps[1], ps[2], table.dimensions()[1]};
+  for (int64_t row = 0; row < z.s; ++row) {
+    for (int64_t at = 0; at < z.t; ++at) {
+      const int64_t cell = position.typed_data()[row] + at;
+      if (active.typed_data()[row * z.t + at] && (cell < 0 || cell >= z.c * z.i)) {
+        return ffi::Error::InvalidArgument("a token's position lies outside of its row's pages");
+      }
+    }
+  }
+  if (pages_out->untyped_data() != pages.untyped_data()) {
+    std::memcpy(pages_out->untyped_data(), pages.untyped_data(), pages.size_bytes());
+  }
+  const auto run = [&](auto number) {
+    using T = decltype(number);
+    WriteAndAttend<T>(pool, z, q.typed_data(), static_cast<const T*>(kv.untyped_data()),
+                      static_cast<T*>(pages_out->untyped_data()), table.typed_data(), position.typed_data(),
+                      active.typed_data(), scale, window, out->typed_data());
+  };
+  if (pages.element_type() == ffi::BF16) {
+    run(uint16_t{});
+  } else if (pages.element_type() == ffi::F32) {
+    run(float{});
+  } else {
+    return ffi::Error::InvalidArgument("the cache must be bfloat16 or float32");
+  }
+  return ffi::Error::Success();
+}
+
+}  // namespace
+
+// Outputs in a panel, which decides how weights are packed.
+extern "C" int acecoder_panel() { return kPanel; }
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(acecoder_matmul, Matmul,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::Buffer<ffi::BF16>>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::Buffer<ffi::PRED>>()
+                                  .Ret<ffi::Buffer<ffi::F32>>()
+                                  .Attr<bool>("dot"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(acecoder_attend, Attend,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::Buffer<ffi::S32>>()
+                                  .Arg<ffi::Buffer<ffi::S32>>()
+                                  .Arg<ffi::Buffer<ffi::PRED>>()
+                                  .Ret<ffi::Buffer<ffi::F32>>()
+                                  .Ret<ffi::AnyBuffer>()
+                                  .Attr<float>("scale")
+                                  .Attr<int64_t>("window"));
