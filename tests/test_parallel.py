@@ -7,7 +7,8 @@ import sys
 import jax
 import numpy as np
 import pytest
-from jax.sharding import AxisType
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from acecoder_jax import parallel
 
@@ -58,6 +59,13 @@ def test_one_process_sums_and_concatenates_to_itself():
     np.testing.assert_array_equal(parallel.host_concat(rows), rows)
 
 
+def test_all_of_an_array_lies_in_one_process():
+    mesh = parallel.make_mesh(data=2, fsdp=2, tensor=2)
+    rows = np.arange(24).reshape(3, 8)
+    for spec in (P(None, ("data", "fsdp")), P(None, ("fsdp", "tensor")), P(), P(None, "tensor")):
+        np.testing.assert_array_equal(parallel.local_part(jax.device_put(rows, NamedSharding(mesh, spec))), rows)
+
+
 TWO_HOSTS = """
 import json, pathlib, sys, jax, numpy as np
 jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -67,7 +75,15 @@ from acecoder_jax import parallel
 totals = parallel.host_sum({"count": 3 + host, "loss": [1.0, 2.0**-40][host]})
 rows = np.array([[[0, 2**40]], [[2, 3], [4, 5]]][host], np.int64)
 gathered = parallel.host_concat(rows).tolist(), parallel.host_concat(rows[host:].astype(np.float32)).tolist()
-pathlib.Path(sys.argv[3]).write_text(json.dumps([totals, *gathered]))
+mesh = parallel.make_mesh(data=2, fsdp=4, tensor=2)
+numbers = np.arange(48).reshape(3, 16)
+parts = []
+for spec in ((None, ("data", "fsdp")), (None, "data"), (None, ("data", "tensor")), (None, "fsdp"), (), ("tensor",)):
+    where = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
+    array = numbers[:2] if spec == ("tensor",) else numbers
+    part = parallel.local_part(jax.make_array_from_callback(array.shape, where, lambda index: array[index]))
+    parts.append(part.tolist())
+pathlib.Path(sys.argv[3]).write_text(json.dumps([totals, *gathered, parts]))
 """
 
 
@@ -81,13 +97,17 @@ def test_two_hosts(tmp_path):
         for file in files
     ]
     try:
-        for host, file in zip(hosts, files, strict=True):
+        for number, (host, file) in enumerate(zip(hosts, files, strict=True)):
             _, err = host.communicate(timeout=120)
             assert host.returncode == 0, err
-            totals, integers, floats = json.loads(file.read_text())
+            totals, integers, floats, parts = json.loads(file.read_text())
             assert totals == {"count": 7.0, "loss": 1.0 + 2.0**-40}  # more digits than float32 holds
             assert integers == [[0, 2**40], [2, 3], [4, 5]]
             assert floats == [[0.0, 2.0**40], [4.0, 5.0]]
+            # of 16 columns a host has 8 where they are split over hosts, else all of them
+            whole = np.arange(48).reshape(3, 16)
+            half = whole[:, 8 * number : 8 * number + 8].tolist()
+            assert parts == [half] * 3 + [whole.tolist()] * 2 + [whole[:2].tolist()]
     finally:
         for host in hosts:
             host.kill()

@@ -49,10 +49,10 @@ class Engine:
 
     slots: rows that decode together. max_prompt_tokens, max_new_tokens: limits of a request. chunk: decode steps
     between visits of the scheduler. prefill_rows: pieces of prompts read by one call, each of prefill_width tokens.
-    prefill_calls: such calls between two chunks while others decode. page: tokens of a page of the cache.
+    prefill_calls: such calls between two chunks while all slots decode; in proportion more while fewer do. page: tokens of a page of the cache.
     cache_tokens: what the cache holds, in tokens; 0 is enough for every slot to be full. A smaller one suits groups
     that share long prompts: a sample then waits until there are pages for it. dtype: of products and weights.
-    cache_dtype: of keys and values, dtype where it is None. int8: hold the matrices as 8-bit whole numbers with a scale
+    cache_dtype: of keys and values; None is dtype, but float32 for plain XLA on a CPU. int8: hold the matrices as 8-bit whole numbers with a scale
     an output. backend: of the attention, and on a CPU of the products too: see sampling/attention. mesh: by default the
     first device of this process; slots and pages are split over (data, fsdp), heads, hidden units and vocabulary over
     tensor.
@@ -86,10 +86,13 @@ class Engine:
             raise ValueError(f"prefill_width must be a multiple of page, got {prefill_width} and {page}")
         self.config, self.tokenizer = config, tokenizer
         self.mesh = parallel.make_mesh(devices=jax.local_devices()[:1]) if mesh is None else mesh
-        self.cache_dtype = dtype if cache_dtype is None else cache_dtype
         backend = attention.choose(backend)
+        on_cpu = jax.default_backend() == "cpu"
+        # XLA on a CPU makes a bfloat16 pool float32 at every call: the cost of all of it, not of what is read.
+        narrow = jnp.float32 if backend == "xla" and on_cpu else dtype
+        self.cache_dtype = narrow if cache_dtype is None else cache_dtype
         packed = backend == "cpu" and dtype == jnp.bfloat16 and self.mesh.size == 1
-        if jax.default_backend() == "cpu" and dtype == jnp.bfloat16 and not packed:
+        if on_cpu and dtype == jnp.bfloat16 and not packed:
             slots = max(slots, 2)  # XLA's bfloat16 product of one row takes eight times as long as that of two
         self._parts = _parts(self.mesh)
         here, parts = self._parts.count(jax.process_index()), len(self._parts)
@@ -109,7 +112,7 @@ class Engine:
     def token_bytes(self) -> int:
         """Bytes of one token's keys and values."""
         config, number_bytes = self.config, jnp.dtype(self.cache_dtype).itemsize
-        return 2 * config.num_layers * config.num_kv_heads * config.head_dim * number_bytes
+        return 2 * config.num_layers * config.num_kv_heads * self.forward.page_head_dim * number_bytes
 
     @property
     def cache_bytes(self) -> int:
@@ -155,7 +158,7 @@ class Engine:
         self._to_weights = Resharder(model.to_weights, named_shardings(abstract, self.mesh))
         self._empty = jax.jit(empty, out_shardings=pages)
         self._prefill = jax.jit(functools.partial(steps.prefill, model=model), donate_argnums=1, out_shardings=pages)
-        self._copy = jax.jit(forward.copy_pages, donate_argnums=0, out_shardings=pages)
+        self._copy = jax.jit(model.copy_pages, donate_argnums=0, out_shardings=pages)
         self._decode = jax.jit(decode, donate_argnums=1, static_argnames="needs", out_shardings=(pages, out))
 
     def _programs(self, weights: forward.Weights) -> Programs:

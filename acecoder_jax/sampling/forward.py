@@ -19,7 +19,7 @@ from acecoder_jax.models import native, rope
 from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.models.decoder import Params, head, rms_norm
 from acecoder_jax.models.sharding import by_shard, constrain
-from acecoder_jax.sampling.attention import attend
+from acecoder_jax.sampling.attention import attend, tpu
 from acecoder_jax.sampling.products import Held, hold, product
 
 Weights = dict[str, Any]
@@ -118,9 +118,28 @@ class Forward:
         return product(weights["head"], f"std,{letters}->stv", x_std, active_s[:, None], self._sizes)[:, 0]
 
     def empty_pages(self, count: int, cells: int, dtype: Any) -> Pages:
-        """Zeroed pages of every layer: 2 x layers x pages x cells x KV heads x head dim numbers of dtype."""
-        shape = (count, cells, 2 * self.config.num_kv_heads, self.config.head_dim)
+        """Zeroed pages of every layer: 2 x layers x pages x cells x KV heads x head dim numbers of dtype.
+
+        The TPU's kernels want heads of a whole vector: there a smaller head dim is padded.
+        """
+        shape = (count, cells, 2 * self.config.num_kv_heads, self.page_head_dim)
         return [{"kv_pcjh": jnp.zeros(shape, dtype)} for _ in range(self.config.num_layers)]
+
+    @property
+    def page_head_dim(self) -> int:
+        """The head dim that a page has room for."""
+        return max(self.config.head_dim, tpu.HEAD_DIM) if self.backend == "tpu" else self.config.head_dim
+
+    def copy_pages(self, pages: Pages, from_s: jax.Array, to_s: jax.Array) -> Pages:
+        """Copies a page a slot, counted within the slot's own part of the mesh; 0 to 0 changes nobody's."""
+
+        def copy(kv_pcjh: jax.Array, from_s: jax.Array, to_s: jax.Array) -> tuple[jax.Array]:
+            if self.backend == "cpu":
+                return (native.copy_pages(kv_pcjh, from_s, to_s),)
+            return (kv_pcjh.at[to_s].set(kv_pcjh[from_s]),)
+
+        run = by_shard(copy, ("pcjh", "s", "s"), ("pcjh",))
+        return jax.tree.map(lambda kv_pcjh: run(kv_pcjh, from_s, to_s)[0], pages)
 
     def _qkv(
         self, layer: Weights, x_std: jax.Array, cos_sth: jax.Array, sin_sth: jax.Array, active_st: jax.Array
@@ -144,13 +163,3 @@ class Forward:
         gate_up_stwf = product(layer["gate_up"], "std,dwf->stwf", y_std, active_st, sizes)
         y_stf = (jax.nn.silu(gate_up_stwf[:, :, 0]) * gate_up_stwf[:, :, 1]).astype(dtype)
         return x_std + product(layer["down"], "stf,fd->std", y_stf, active_st, sizes).astype(dtype)
-
-
-def copy_pages(pages: Pages, from_s: jax.Array, to_s: jax.Array) -> Pages:
-    """Copies a page a slot, counted within the slot's own shard; 0 to 0 copies nothing of anybody's."""
-
-    def copy(kv_pcjh: jax.Array, from_s: jax.Array, to_s: jax.Array) -> tuple[jax.Array]:
-        return (kv_pcjh.at[to_s].set(kv_pcjh[from_s]),)
-
-    run = by_shard(copy, ("pcjh", "s", "s"), ("pcjh",))
-    return jax.tree.map(lambda kv_pcjh: run(kv_pcjh, from_s, to_s)[0], pages)

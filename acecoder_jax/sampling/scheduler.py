@@ -164,7 +164,7 @@ class Decoding:
             now = self._agree(copies)
             if now["copies"]:
                 self._copy()
-            if now["unread"] and not (now["rows"] and self._reads >= self.layout.prefill_calls):
+            if now["unread"] and self._reads * now["held_up"] < self.layout.prefill_calls * now["slots"]:
                 self._read()
                 self._reads += 1
             elif now["rows"]:
@@ -183,7 +183,9 @@ class Decoding:
         wanted = {
             "copies": copies,
             "unread": self._wants_to_read(),
-            "rows": any(self._rows),
+            "rows": sum(row is not None for row in self._rows),
+            "held_up": sum(row is not None and bool(row.tokens) for row in self._rows),  # by the reading
+            "slots": self.layout.slots,
             "open": is_open or bool(self._unread) or any(prompt.requests for prompt in self._prompts.values()),
         }
         return self.programs.agree({name: float(value) for name, value in (wanted | needs._asdict()).items()})

@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
@@ -75,10 +76,10 @@ def test_activations_split_the_batch_over_data_and_fsdp(cube):
 
 
 def test_named_shardings_reads_the_names_of_leaves(cube):
-    tree = {"layers": [{"qkv_dkxh": np.zeros((16, 2, 4, 6))}], "cache": [{"k_skch": np.zeros((4, 2, 7, 6))}]}
+    tree = {"layers": [{"qkv_dkxh": np.zeros((16, 2, 4, 6))}], "pages": [{"kv_pcjh": np.zeros((4, 7, 2, 6))}]}
     placed = sharding.named_shardings(tree, cube)
     assert placed["layers"][0]["qkv_dkxh"].spec == P(None, "tensor", None, None)  # decode weights: whole over fsdp
-    assert placed["cache"][0]["k_skch"].spec == P(("data", "fsdp"), "tensor", None, None)
+    assert placed["pages"][0]["kv_pcjh"].spec == P(("data", "fsdp"), None, "tensor", None)
 
 
 def test_constrain(cube):
@@ -89,6 +90,45 @@ def test_constrain(cube):
         assert placed.sharding.is_equivalent_to(sharding.sharding((8, 2, 16), "btd", cube), 3)
     with jax.set_mesh(parallel.make_mesh(1, 1, 1, devices=jax.devices()[:1])):
         assert sharding.constrain(x_btd, "btd") is x_btd
+
+
+seen: list[Any] = []
+
+
+def scores(q_stnh, k_sjh):
+    """Of a head with its keys; what it is called with is written down in `seen`."""
+    seen.append((q_stnh.shape, k_sjh.shape))
+    group = q_stnh.shape[2] // (k_sjh.shape[1] // 2)
+    return jnp.einsum("stnh,snh->stn", q_stnh, jnp.repeat(k_sjh[:, ::2], group, axis=1)), k_sjh + 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "kv_heads", "sizes", "parts"),
+    [
+        (8, 2, {}, ((2, 3, 6, 5), (2, 2, 5))),
+        (8, 2, {"n": 2, "j": 2}, ((2, 3, 6, 5), (2, 2, 5))),
+        (6, 2, {}, ((6, 3, 6, 5), (6, 2, 5))),  # six rows on four devices stay whole
+        (8, 3, {"n": 3, "j": 3}, ((2, 3, 12, 5), (2, 6, 5))),  # heads that would divide, but not with their keys
+    ],
+)
+def test_by_shard_gives_each_device_its_part(cube, rows, kv_heads, sizes, parts):
+    rng = np.random.default_rng(0)
+    q_stnh, k_sjh = rng.normal(size=(rows, 3, 12, 5)), rng.normal(size=(rows, 2 * kv_heads, 5))
+    expected = scores(q_stnh, k_sjh)
+    seen.clear()
+    with jax.set_mesh(cube):
+        run = sharding.by_shard(scores, ("stnh", "sjh"), ("stn", "sjh"), **sizes)
+        out = jax.jit(run)(q_stnh, k_sjh)
+    assert set(seen) == {parts}
+    for one, other in zip(out, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    assert out[1].addressable_shards[0].data.shape == parts[1]
+
+
+def test_by_shard_is_the_function_itself_on_one_device():
+    assert sharding.by_shard(scores, ("stnh", "sjh"), ("stn", "sjh")) is scores
+    with jax.set_mesh(parallel.make_mesh(devices=jax.devices()[:1])):
+        assert sharding.by_shard(scores, ("stnh", "sjh"), ("stn", "sjh")) is scores
 
 
 def test_random_parameters_are_made_in_their_shards_and_the_same_on_every_mesh(cube):

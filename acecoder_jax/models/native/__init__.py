@@ -43,7 +43,7 @@ def _library() -> ctypes.CDLL | None:
     except subprocess.CalledProcessError as error:
         _log.warning("%s cannot build the CPU's kernels; decoding uses XLA's products:\n%s", compiler, error.stderr)
         return None
-    for name in ("acecoder_matmul", "acecoder_attend"):
+    for name in ("acecoder_matmul", "acecoder_attend", "acecoder_copy_pages"):
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
     return library
 
@@ -125,3 +125,9 @@ def attend(
         scale=np.float32(scale), window=np.int64(window),
     )  # fmt: skip
     return out_stnh, pages_pcjh
+
+
+def copy_pages(pages_pcjh: jax.Array, from_s: jax.Array, to_s: jax.Array) -> jax.Array:
+    """The pages with those at to_s as those at from_s were; XLA on a CPU would copy the whole pool."""
+    out = jax.ShapeDtypeStruct(pages_pcjh.shape, pages_pcjh.dtype)
+    return jax.ffi.ffi_call("acecoder_copy_pages", out, input_output_aliases={0: 0})(pages_pcjh, from_s, to_s)

@@ -407,6 +407,24 @@ ffi::Error Attend(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> q, ffi::AnyBuffer 
   return ffi::Error::Success();
 }
 
+// Copies pages from[0 .. s) to to[0 .. s), all of them read before any is written; 0 to 0 is nothing.
+ffi::Error CopyPages(ffi::AnyBuffer pages, ffi::Buffer<ffi::S32> from, ffi::Buffer<ffi::S32> to,
+                     ffi::Result<ffi::AnyBuffer> pages_out) {
+  const size_t size = pages.size_bytes() / pages.dimensions()[0];
+  char* const all = static_cast<char*>(pages_out->untyped_data());
+  if (all != pages.untyped_data()) std::memcpy(all, pages.untyped_data(), pages.size_bytes());
+  const int64_t count = from.element_count();
+  std::vector<char> read(count * size);
+  const auto idle = [&](int64_t i) { return from.typed_data()[i] == to.typed_data()[i]; };
+  for (int64_t i = 0; i < count; ++i) {
+    if (!idle(i)) std::memcpy(&read[i * size], all + from.typed_data()[i] * size, size);
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    if (!idle(i)) std::memcpy(all + to.typed_data()[i] * size, &read[i * size], size);
+  }
+  return ffi::Error::Success();
+}
+
 }  // namespace
 
 // Outputs in a panel, which decides how weights are packed.
@@ -434,3 +452,10 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(acecoder_attend, Attend,
                                   .Ret<ffi::AnyBuffer>()
                                   .Attr<float>("scale")
                                   .Attr<int64_t>("window"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(acecoder_copy_pages, CopyPages,
+                              ffi::Ffi::Bind()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::Buffer<ffi::S32>>()
+                                  .Arg<ffi::Buffer<ffi::S32>>()
+                                  .Ret<ffi::AnyBuffer>());

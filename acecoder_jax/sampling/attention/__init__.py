@@ -88,4 +88,5 @@ def write(
     position_st = position_s[:, None] + jnp.arange(kv_stjh.shape[1])
     page_st = jnp.take_along_axis(table_si, position_st // cells, axis=1, mode="clip")
     page_st = jnp.where(active_st, page_st, 0)
-    return pages_pcjh.at[page_st, position_st % cells].set(kv_stjh.astype(pages_pcjh.dtype))
+    kv_stjh = kv_stjh.astype(pages_pcjh.dtype)
+    return pages_pcjh.at[page_st, position_st % cells, :, : kv_stjh.shape[-1]].set(kv_stjh)

@@ -3,6 +3,7 @@
 The keys go by in blocks, with the softmax kept up to date (Milakov & Gimelshein 2018, "Online normalizer calculation
 for softmax", arXiv 1805.02867). The number of blocks is that of the longest row, not of the table; a block that a row
 does not see changes nothing of it, to the last bit, so a row's result does not depend on the other rows.
+On a CPU, float32 pages: XLA has no gather of bfloat16 there and converts the whole pool first, at every call.
 Letters: s rows, t query tokens, n query heads, k KV heads, g query heads per KV head, m = g t, h head dim, p pages,
 c cells of a page, j = 2k heads of a page (K0, V0, K1, V1, ...), i pages of a row, x key tokens of a block.
 """
@@ -42,8 +43,7 @@ def attend(
     def add_block(block: jax.Array, state: tuple[jax.Array, jax.Array, jax.Array]):
         best_skm, total_skm, sum_skmh = state
         page_si = jax.lax.dynamic_slice_in_dim(table_si, block * block_pages, block_pages, axis=1)
-        # XLA on a CPU gathers bfloat16 as float32; the barrier keeps it from converting all pages before the loop
-        kv_sxkuh = jax.lax.optimization_barrier(pages_pcjh)[page_si].reshape(s, x, k, 2, h)  # u: key, value
+        kv_sxkuh = pages_pcjh[page_si].reshape(s, x, k, 2, h)  # u: key, value
         k_skhx, v_skxh = kv_sxkuh[:, :, :, 0].transpose(0, 2, 3, 1), kv_sxkuh[:, :, :, 1].swapaxes(1, 2)
         age_smx = position_sm[:, :, None] - (block * x + jnp.arange(x))
         seen_skmx = ((age_smx >= 0) & (age_smx < (NO_WINDOW if window is None else window)))[:, None]
