@@ -34,6 +34,11 @@ def make_mesh(data: int = 1, fsdp: int = -1, tensor: int = 1, devices: Sequence[
     return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
+def local_mesh(**sizes: int) -> Mesh:
+    """The same over the devices of this process: where each process decodes on its own."""
+    return make_mesh(**sizes, devices=jax.local_devices())
+
+
 def local_part(array: jax.Array) -> np.ndarray:
     """What of an array lies in this process: all of it, or its part of the one axis that is split over processes."""
     if array.is_fully_addressable:

@@ -109,11 +109,22 @@ def get_config(argument: str = "") -> ConfigDict:
             },
             # A micro-batch is rows x row_tokens packed tokens; rows are split over the mesh's data and fsdp axes.
             "trainer": {"rows": 64, "row_tokens": 4096, "logit_chunk": 128},
-            "engine": {"slots": 256, "chunk": 32, "prefill_rows": 16, "prefill_width": 256},
+            # The decoding engine; cache_tokens 0: room for every slot to be full; int8: 8-bit weights.
+            "engine": {
+                "slots": 256,
+                "chunk": 32,
+                "prefill_rows": 16,
+                "prefill_width": 256,
+                "cache_tokens": 0,
+                "int8": False,
+                "backend": "auto",
+            },
             "dtype": "bfloat16",
             "export_dtype": "bfloat16",
             "remat": "full",
             "mesh": {"data": 1, "fsdp": -1, "tensor": 1},
+            # Decoding: copies of the weights (data), each split over tensor; over the devices of this process.
+            "decode_mesh": {"data": -1, "fsdp": 1, "tensor": 1},
             "checkpoint": {"keep": 2, "every": 10},
             # allow_inside: let tests pass that can only run beside the program, and so can be fooled by it.
             "sandbox": {"workers": 8, "min_isolation": 4, "allow_inside": False},

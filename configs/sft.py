@@ -75,6 +75,8 @@ def get_config(argument: str = "") -> ConfigDict:
             "export_dtype": "float32",
             "remat": "none",
             "mesh": {"data": 1, "fsdp": -1, "tensor": 1},
+            # Decoding: copies of the weights (data), each split over tensor; over the devices of this process.
+            "decode_mesh": {"data": -1, "fsdp": 1, "tensor": 1},
             "checkpoint": {"keep": 1, "every": 200},
             "sandbox": {"workers": 2, "min_isolation": 4},
             "limits": {"test_s": 1.0, "program_s": 8.0},

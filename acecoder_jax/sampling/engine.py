@@ -12,7 +12,8 @@ A prompt is read once for all its samples, all its tokens but the last, in piece
 does not keep others from decoding. Samples share its pages of the cache (sampling/attention says how); a sample's
 first step reads the last prompt token. Shapes never change, whatever the lengths: one compiled prefill, one copy of
 pages, and a decode chunk for each combination of what requests ask of the sampler (greedy or not, temperature, top-k
-or top-p), so there are no buckets of lengths to fall into.
+or top-p). Where an attention back end costs what a row may hold and not what it holds, the table of pages is cut to
+the power of two that the longest row needs. `compilations` has every compiled function; each is logged.
 Scheduling counts steps, never time, so a run repeats bit for bit.
 
 Over several processes each has an engine of its own by default, on a mesh of its own devices, and schedules its own
@@ -22,6 +23,7 @@ requests. An engine whose mesh spans them all (a model too large for one) runs i
 import dataclasses
 import functools
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -49,11 +51,12 @@ class Engine:
 
     slots: rows that decode together. max_prompt_tokens, max_new_tokens: limits of a request. chunk: decode steps
     between visits of the scheduler. prefill_rows: pieces of prompts read by one call, each of prefill_width tokens.
-    prefill_calls: such calls between two chunks while all slots decode; in proportion more while fewer do. page: tokens of a page of the cache.
-    cache_tokens: what the cache holds, in tokens; 0 is enough for every slot to be full. A smaller one suits groups
-    that share long prompts: a sample then waits until there are pages for it. dtype: of products and weights.
-    cache_dtype: of keys and values; None is dtype, but float32 for plain XLA on a CPU. int8: hold the matrices as 8-bit whole numbers with a scale
-    an output. backend: of the attention, and on a CPU of the products too: see sampling/attention. mesh: by default the
+    prefill_calls: such calls between two chunks while all slots decode; in proportion more while fewer do. page: tokens
+    of a page of the cache; None is 16 (128 on a TPU), or what divides prefill_width. cache_tokens: what the cache
+    holds, in tokens; 0 is enough for every slot to be full. A smaller one suits groups that share long prompts: a
+    sample then waits until there are pages for it. dtype: of products and weights. cache_dtype: of keys and values;
+    None is dtype, but float32 for plain XLA on a CPU. int8: hold the matrices as 8-bit whole numbers with a scale an
+    output. backend: of the attention, and on a CPU of the products too: see sampling/attention. mesh: by default the
     first device of this process; slots and pages are split over (data, fsdp), heads, hidden units and vocabulary over
     tensor.
     """
@@ -73,12 +76,14 @@ class Engine:
         prefill_rows: int = 8,
         prefill_width: int = 64,
         prefill_calls: int = 2,
-        page: int = 16,
+        page: int | None = None,
         cache_tokens: int = 0,
         int8: bool = False,
         backend: str = "auto",
         mesh: Mesh | None = None,
     ):
+        backend = attention.choose(backend)
+        page = math.gcd(prefill_width, 128 if backend == "tpu" else 16) if page is None else page
         numbers = (slots, max_prompt_tokens, max_new_tokens, chunk, prefill_rows, prefill_width, prefill_calls, page)
         if min(numbers) < 1:
             raise ValueError("slots, limits, chunk, page and the prefill's numbers must be at least 1")
@@ -86,7 +91,6 @@ class Engine:
             raise ValueError(f"prefill_width must be a multiple of page, got {prefill_width} and {page}")
         self.config, self.tokenizer = config, tokenizer
         self.mesh = parallel.make_mesh(devices=jax.local_devices()[:1]) if mesh is None else mesh
-        backend = attention.choose(backend)
         on_cpu = jax.default_backend() == "cpu"
         # XLA on a CPU makes a bfloat16 pool float32 at every call: the cost of all of it, not of what is read.
         narrow = jnp.float32 if backend == "xla" and on_cpu else dtype
@@ -168,12 +172,19 @@ class Engine:
             pages: forward.Pages, fields: dict[str, np.ndarray], needs: Needs
         ) -> tuple[forward.Pages, dict[str, np.ndarray]]:
             asked = ", ".join(name for name, value in needs._asdict().items() if value) or "greedy"
-            pages, out = self._call(f"decode ({asked})", self._decode, weights, pages, self._place(fields), needs=needs)
+            last = fields["position_s"] + fields["active_s"] * (self.layout.chunk - 1)
+            name, fields = self._cut_table(f"decode ({asked})", fields, int(last.max()))
+            pages, out = self._call(name, self._decode, weights, pages, self._place(fields), needs=needs)
             return pages, {name: parallel.local_part(array) for name, array in out.items()}
+
+        def prefill(pages: forward.Pages, fields: dict[str, np.ndarray]) -> forward.Pages:
+            last = fields["position_s"] + self.layout.prefill_width - 1
+            name, fields = self._cut_table("prefill", fields, int(last.max()))
+            return self._call(name, self._prefill, weights, pages, self._place(fields))
 
         return Programs(
             empty=lambda: self._call("empty", self._empty),
-            prefill=lambda pages, fields: self._call("prefill", self._prefill, weights, pages, self._place(fields)),
+            prefill=prefill,
             copy=lambda pages, fields: self._call("copy", self._copy, pages, **self._place(fields)),
             decode=decode,
             agree=(lambda numbers: numbers) if self._alone else parallel.host_sum,
@@ -185,6 +196,13 @@ class Engine:
     def _alone(self) -> bool:
         """Whether all devices of the mesh belong to this process."""
         return set(self._parts) == {jax.process_index()}
+
+    def _cut_table(self, name: str, fields: dict[str, np.ndarray], last: int) -> tuple[str, dict[str, np.ndarray]]:
+        """The fields with no more pages a row than the last position needs, in powers of two, where that saves time."""
+        if not self._alone or not attention.costs_the_table(self.forward.backend, name):
+            return name, fields
+        pages = min(self.layout.row_pages, 1 << (last // self.layout.page).bit_length())
+        return f"{name}, {pages} pages a row", fields | {"table_si": fields["table_si"][:, :pages]}
 
     def _place(self, fields: dict[str, np.ndarray]) -> dict[str, Any]:
         """This process's rows as arrays of the whole mesh."""

@@ -164,7 +164,10 @@ class Decoding:
             now = self._agree(copies)
             if now["copies"]:
                 self._copy()
-            if now["unread"] and self._reads * now["held_up"] < self.layout.prefill_calls * now["slots"]:
+            if (
+                now["unread"]
+                and self._reads * max(now["held_up"], now["rows"] > 0) < self.layout.prefill_calls * now["slots"]
+            ):
                 self._read()
                 self._reads += 1
             elif now["rows"]:

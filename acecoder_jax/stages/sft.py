@@ -54,7 +54,7 @@ def run(config: ConfigDict, workdir: Path) -> Path:
         )
         state, first = trainer.start(make_params, checkpoints)
         engine = Engine(
-            model.config, words, seed=config.seed, dtype=model.dtype, mesh=mesh,
+            model.config, words, seed=config.seed, dtype=model.dtype, mesh=parallel.local_mesh(**config.decode_mesh),
             max_prompt_tokens=max((len(rollout.prompt_tokens(words, p, config.style)) for p in heldback), default=1),
             max_new_tokens=config.max_new_tokens, **config.engine,
         )  # fmt: skip

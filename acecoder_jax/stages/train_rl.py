@@ -65,7 +65,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
         state, first = trainer.start(lambda: load()[1], checkpoints)
         ref_params = load(dtype=model.dtype)[1] if algorithm.needs_ref else None
         engine = Engine(
-            model.config, words, seed=config.seed, dtype=model.dtype, mesh=mesh,
+            model.config, words, seed=config.seed, dtype=model.dtype, mesh=parallel.local_mesh(**config.decode_mesh),
             max_prompt_tokens=config.max_prompt_tokens, max_new_tokens=config.max_new_tokens, **config.engine,
         )  # fmt: skip
         measure(config, workdir, "before", 0, engine, lambda: load()[1] if first else state.params, sandbox, heldout)

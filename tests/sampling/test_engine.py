@@ -335,7 +335,7 @@ def test_a_long_prompt_does_not_stop_the_others(config, words, params, requests)
     short, long = (next(r for r in requests if len(r.prompt_tokens) == n and r.sample == 0) for n in (1, 16))
     assert len(run(engine, [short, long])) == 2
     text = "".join(name[0] for name in calls if name[0] in "pd")
-    assert text.startswith("pdppdppdppd") and text.count("p") == 8  # then the short one has ended
+    assert text.startswith("ppdppdppdppd") and text.count("p") == 8  # then the short one has ended
 
 
 def test_logits_that_are_not_finite_end_a_request_with_an_error(config, words, params, requests):
@@ -347,3 +347,57 @@ def test_logits_that_are_not_finite_end_a_request_with_an_error(config, words, p
 def test_the_caches_bytes_are_those_computed(engine, config, words, params):
     for one in (engine, make_engine(config, words, params, dtype=jnp.bfloat16, cache_tokens=100, page=2)):
         assert one.cache_bytes == sum(leaf.nbytes for leaf in jax.tree.leaves(one._empty()))
+
+
+def test_compilations_are_few_whatever_the_lengths_and_each_is_logged(config, words, params, full_logits, caplog):
+    """A back end that costs the table's width is compiled for powers of two of pages, any other once."""
+    rng = np.random.default_rng(1)
+    prompts = [tuple(rng.integers(0, config.vocab_size, n).tolist()) for n in range(1, 17)]
+    requests = [Request(f"p{n}", prompt, GREEDY) for n, prompt in enumerate(prompts)]
+    texts = []
+    for backend, names in (
+        ("xla", {"empty", "prefill", "copy", "decode (greedy)"}),
+        (
+            "gpu",
+            {"empty", "copy"}
+            | {f"prefill, {n} pages a row" for n in (1, 2, 4)}
+            | {f"decode (greedy), {n} pages a row" for n in (1, 2, 4, 8)},
+        ),
+    ):
+        with caplog.at_level("INFO", logger="acecoder_jax.sampling.engine"):
+            engine = make_engine(config, words, params, backend=backend)
+            texts.append({name: done.tokens for name, done in run(engine, requests).items()})
+        assert engine.compilations.keys() <= names
+        assert engine._decode._cache_size() <= len([name for name in names if name.startswith("decode")])
+        assert all(f"compiled {name} in" in caplog.text for name in engine.compilations)
+    assert texts[0] == texts[1]
+
+
+def test_a_small_cache_makes_samples_wait_and_changes_none(config, words, params, requests, together):
+    """Two rows' worth of pages for four slots; prompts are read once while there is room."""
+    small = make_engine(config, words, params, cache_tokens=2 * 48)
+    assert run(small, requests) == together
+    with pytest.raises(ValueError, match="cache_tokens is too small: one prompt of 16 and its answer of 16 take 48"):
+        make_engine(config, words, params, cache_tokens=44)
+
+
+def test_a_prompt_is_read_once_for_all_its_samples(config, words, params, requests):
+    engine = make_engine(config, words, params)
+    pieces, call = [], engine._call
+
+    def counted(name, function, *args, **kw):
+        if name == "prefill":
+            pieces.append(int(np.asarray(args[-1]["active_st"]).sum()))
+        return call(name, function, *args, **kw)
+
+    engine._call = counted
+    again = [dataclasses.replace(request, sample=request.sample + 10) for request in requests]
+    with engine.start("rollout") as decoding:
+        for request in requests:
+            decoding.add(request)
+        for at, _ in enumerate(decoding, 1):
+            if at == len(requests):  # all have been answered: the same prompts once more
+                for request in again:
+                    decoding.add(request)
+                decoding.close()
+    assert sum(pieces) == sum(n - 1 for n in (1, 9, 16))
