@@ -8,8 +8,8 @@ b  one row, 128 new tokens
 c  real lengths: 48 prompts x 4 samples, at most 256 tokens, stop at the end token, counted in useful tokens; peers in
    batches of 32 sorted by the prompt's length, Tunix on a quarter of it
 d  groups: seconds of reading 32 prompts for 8 samples each, beside reading each sample's prompt apart
-Each contestant is a process of its own that waits while the others run; rounds alternate, the first (compilation) is
-not counted, medians are taken. Roofline: a step's bytes over the measured memory bandwidth or its FLOPs over the
+Each contestant is a process of its own that waits while the others run; all are compiled and warm before rounds
+alternate, of which medians are taken. Roofline: a step's bytes over the measured memory bandwidth or its FLOPs over the
 measured rate of a large product, whichever is longer. The last line is JSON.
 """
 
@@ -42,6 +42,7 @@ class Contestant:
             env={**os.environ, "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", "cpu"), **environment},
         )  # fmt: skip
         self.about = self._read()
+        self.peak_gib = 0.0
 
     def _read(self) -> dict:
         assert self.process.stdout is not None
@@ -58,7 +59,14 @@ class Contestant:
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         answer = self._read()
+        self.peak_gib = answer["peak_gib"]
         return answer["tokens"] / answer["seconds"]
+
+    def warm(self, prompt_tokens: list[list[int]], shape: tuple[int, int], end: bool = False) -> None:
+        """Everything is compiled; where nothing is, a few tokens are enough."""
+        if "torch" in self.about:
+            prompt_tokens, shape = prompt_tokens[:1], (1, 8)
+        self.speed(prompt_tokens, shape, end)
 
     def close(self) -> None:
         """End the process."""
@@ -89,6 +97,7 @@ def main() -> None:
     row: dict = {"about": {name: one.about for name, one in who.items()}}
     for case in options.cases:
         row |= {"a": lock_step, "b": one_row, "c": real_lengths, "d": lambda *_: {}}[case](who, asked, options.rounds)
+    row["peak_gib"] = {name: one.peak_gib for name, one in who.items()}
     for one in who.values():
         one.close()
     report(row, asked, options.cases)
@@ -120,7 +129,7 @@ def real_lengths(who: dict[str, Contestant], asked: list[list[int]], rounds: int
     found = {}
     for name, one in who.items():
         mine = quarter if name == "tunix" else samples
-        one.speed(mine[:32], (32, 256), end=True)
+        one.warm(mine[:32], REAL, end=True)
         found[name] = statistics.median(one.speed(mine, REAL, end=True) for _ in range(max(1, rounds // 3)))
     return {"c": found}
 
@@ -128,11 +137,11 @@ def real_lengths(who: dict[str, Contestant], asked: list[list[int]], rounds: int
 def compete(who: dict[str, Contestant], asked: list[list[int]], shape: tuple[int, int], rounds: int) -> dict:
     """Medians over rounds in which the contestants take turns."""
     speeds: dict[str, list[float]] = {name: [] for name in who}
-    for number in range(rounds + 1):
+    for one in who.values():
+        one.warm(asked, shape)
+    for _ in range(rounds):
         for name, one in who.items():
-            speed = one.speed(asked, shape)
-            if number:
-                speeds[name].append(speed)
+            speeds[name].append(one.speed(asked, shape))
     return {name: statistics.median(values) for name, values in speeds.items()}
 
 
@@ -147,20 +156,26 @@ def report(row: dict, asked: list[list[int]], cases: str) -> None:
         else:
             found = row[case]
             ratios = {f"times_{name}": round(found["ours"] / v, 2) for name, v in found.items() if name != "ours"}
-            shape = {"a": LOCK_STEP, "b": ONE, "c": REAL}[case]
-            roof = roofline(ours, shape, sum(map(len, asked[: shape[0]])) / shape[0])
+            roof = roofline(ours, case, asked)
             row[case] = {f"{name}_tok_s": round(v, 1) for name, v in found.items()} | ratios
             row[case] |= {"roofline_tok_s": round(roof, 1), "share_of_roofline": round(found["ours"] / roof, 3)}
         print(case, json.dumps(row[case]))
     print(json.dumps(row))
 
 
-def roofline(about: dict, shape: tuple[int, int], prompt_tokens: float) -> float:
-    """Tokens a second of decoding alone that the machine's measured rates would allow."""
-    rows, new = shape
-    read = 2 * about["params"] + rows * (prompt_tokens + new / 2) * about["kv_bytes_a_token"]
-    seconds = max(read / about["bandwidth"], 2 * about["params"] * rows / about["flops"])
-    return rows / seconds
+def roofline(about: dict, case: str, asked: list[list[int]]) -> float:
+    """New tokens a second that the machine's measured rates would allow, the prompts' reading included.
+
+    Each prompt is read once, through the layers; every step reads all weights and the cache of its rows.
+    """
+    rows, new = {"a": LOCK_STEP, "b": ONE, "c": REAL}[case]
+    prompts, samples = (asked[:48], 4) if case == "c" else (asked[:rows], 1)
+    tokens = sum(map(len, prompts))
+    reading = 2 * about["layer_params"] * tokens / about["flops"]
+    kv_bytes = rows * (tokens / len(prompts) + new / 2) * about["kv_bytes_a_token"]
+    step = max((2 * about["params"] + kv_bytes) / about["bandwidth"], 2 * about["params"] * rows / about["flops"])
+    written = new * samples * len(prompts)
+    return written / (reading + written / rows * step)
 
 
 if __name__ == "__main__":

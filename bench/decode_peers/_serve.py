@@ -1,6 +1,7 @@
 """What every contestant of bench/decode.py does: read requests from stdin, a JSON object a line, and answer each."""
 
 import json
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -16,7 +17,9 @@ def serve(generate: Callable[..., list[list[int]]], about: dict[str, Any]) -> No
         start = time.perf_counter()
         rows = generate(**request)
         seconds = time.perf_counter() - start
-        print(json.dumps({"seconds": seconds, "tokens": sum(map(len, rows)), "rows": len(rows)}), file=out, flush=True)
+        peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        answer = {"seconds": seconds, "tokens": sum(map(len, rows)), "peak_gib": round(peak_gib, 2)}
+        print(json.dumps(answer), file=out, flush=True)
 
 
 def until(row: list[int], ends: tuple[int, ...]) -> list[int]:

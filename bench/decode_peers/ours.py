@@ -3,7 +3,6 @@
 import functools
 import json
 import os
-import resource
 import sys
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 from _serve import serve
 
 from acecoder_jax import tokenizer
-from acecoder_jax.models import huggingface
+from acecoder_jax.models import huggingface, native
 from acecoder_jax.sampling.draw import SamplingParams
 from acecoder_jax.sampling.engine import Engine, Request
 
@@ -79,13 +78,22 @@ def prefill_s(prompts: list[list[int]], samples: int) -> float:
     return sum(spent)
 
 
-def rates() -> tuple[float, float]:
-    """Measured bytes a second of reading memory, and FLOPs a second of a large bfloat16 product."""
+def rates() -> dict[str, float]:
+    """Measured bytes a second of reading memory, and FLOPs a second of the fastest large product at hand."""
     big = jnp.ones((1 << 27,), jnp.float32)
-    a = jnp.ones((2048, 2048), jnp.bfloat16)
     read = jax.jit(jnp.sum)
-    multiply = jax.jit(lambda x, y: jnp.einsum("ij,jk->ik", x, y, preferred_element_type=jnp.float32))
-    return big.nbytes / _best(lambda: read(big)), 2 * 2048**3 / _best(lambda: multiply(a, a))
+    a_md, w_df = jnp.ones((2048, 2048), jnp.bfloat16), jnp.ones((2048, 2048), jnp.bfloat16)
+    multiply = jax.jit(lambda a, w: jnp.einsum("md,df->mf", a, w, preferred_element_type=jnp.float32))
+    times = {
+        "xla_bfloat16": _best(lambda: multiply(a_md, w_df)),
+        "xla_float32": _best(lambda: multiply(a_md.astype(jnp.float32), w_df.astype(jnp.float32))),
+    }
+    if native.available():
+        packed, active_m = native.pack(w_df), jnp.ones(2048, bool)
+        kernel = jax.jit(native.matmul)
+        times["native_bfloat16"] = _best(lambda: kernel(a_md, packed, active_m))
+    found = {f"gflops_{name}": 2 * 2048**3 / seconds / 1e9 for name, seconds in times.items()}
+    return {"bandwidth": big.nbytes / _best(lambda: read(big)), "flops": 1e9 * max(found.values())} | found
 
 
 def _best(call: object) -> float:
@@ -98,9 +106,13 @@ def _best(call: object) -> float:
 
 
 if __name__ == "__main__":
-    bandwidth, flops = rates()
-    numbers = {"params": sum(leaf.size for leaf in jax.tree.leaves(params)), "bandwidth": bandwidth, "flops": flops}
+    numbers: dict[str, Any] = rates()
+    numbers["params"] = sum(leaf.size for leaf in jax.tree.leaves(params))
+    numbers["layer_params"] = sum(leaf.size for leaf in jax.tree.leaves(params["layers"]))
     numbers["kv_bytes_a_token"] = engine(32, 128, False).token_bytes
+    numbers["kv_mib_computed"] = engine(32, 128, False).cache_bytes / 2**20
+    numbers["kv_mib_allocated"] = sum(leaf.nbytes for leaf in jax.tree.leaves(engine(32, 128, False)._empty())) / 2**20
+    numbers["knobs"] = knobs
     if os.environ.get("GROUPS"):
         prompts = json.loads(Path(os.environ["GROUPS"]).read_text())
         lone = [[token, *p[1:]] for p in prompts for token in range(1000, 1008)]
@@ -108,4 +120,3 @@ if __name__ == "__main__":
         numbers["groups"] = {"shared_s": prefill_s(prompts, 8), "apart_s": prefill_s(lone, 1)}
     numbers["jax"] = jax.__version__
     serve(generate, numbers)
-    print(json.dumps({"peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}), file=sys.stderr)

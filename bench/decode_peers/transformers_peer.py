@@ -1,12 +1,13 @@
 """transformers.generate in bfloat16, as bench/decode.py asks for it. Needs torch and transformers."""
 
 import sys
+from typing import Any
 
 import torch
 import transformers
 from _serve import serve, until
 
-model = transformers.AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.bfloat16)
+model: Any = transformers.AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.bfloat16)
 words = transformers.AutoTokenizer.from_pretrained(sys.argv[1])
 ENDS = (words.eos_token_id, words.pad_token_id)
 

@@ -14,7 +14,7 @@ from acecoder_jax import parallel
 from acecoder_jax.models import native
 from acecoder_jax.models.config import FULL, SLIDING, ModelConfig, YarnScaling
 from acecoder_jax.models.decoder import Model
-from acecoder_jax.sampling.forward import Forward, Pages, Weights, copy_pages
+from acecoder_jax.sampling.forward import Forward, Pages, Weights
 
 GROUPED = ModelConfig(
     vocab_size=90, hidden_size=24, intermediate_size=32, num_layers=2, num_heads=6, num_kv_heads=2, head_dim=8,
@@ -68,10 +68,10 @@ class Runner:
         ]
         for first in range(0, len(pieces), rows):
             tokens_st, active_st = np.full((rows, width), 7, np.int32), np.zeros((rows, width), bool)
-            table_si, position_s = np.zeros((rows, ROW_PAGES), np.int32), np.zeros(rows, np.int32)
+            table_si, position_s = np.repeat(table_ri[:1], rows, axis=0), np.zeros(rows, np.int32)
             for row, (table_i, at, piece) in enumerate(pieces[first : first + rows]):
                 tokens_st[row, : len(piece)], active_st[row, : len(piece)] = piece, True
-                table_si[row, : -(-(at + len(piece)) // CELLS)] = table_i[: -(-(at + len(piece)) // CELLS)]
+                table_si[row] = table_i
                 position_s[row] = at
             pages = self.prefill(self.weights, pages, tokens_st, table_si, position_s, active_st)[1]
         return pages
@@ -80,7 +80,8 @@ class Runner:
         self, pages: Pages, slots: list[int], table_ri: np.ndarray, tokens_rt: np.ndarray, starts: list[int]
     ) -> np.ndarray:
         """Logits [rows, steps, v] after each of these tokens, row r in slots[r], its first token at starts[r]."""
-        table_si, active_s = np.zeros((SLOTS, ROW_PAGES), np.int32), np.isin(np.arange(SLOTS), slots)
+        # a slot at rest still names the pages that it had, which are another's by now
+        table_si, active_s = np.repeat(table_ri[:1], SLOTS, axis=0), np.isin(np.arange(SLOTS), slots)
         table_si[slots] = table_ri
         out = []
         for step in range(tokens_rt.shape[1]):
@@ -148,7 +149,7 @@ def test_samples_that_share_a_prompts_pages_equal_those_with_their_own(backend):
     shared = run.read(run.empty(3, fill=9.0), np.array([[6, 11, 4, 0, 0]]), [prompt], 16, 4)
     from_s, to_s = np.zeros(SLOTS, np.int32), np.zeros(SLOTS, np.int32)
     from_s[[1, 4]], to_s[[1, 4]] = 4, [1, 10]
-    shared = jax.jit(copy_pages)(shared, from_s, to_s)
+    shared = jax.jit(run.model.copy_pages)(shared, from_s, to_s)
     shared_ri = np.array([[6, 11, 1, 7, 12], [6, 11, 10, 5, 8]])
     np.testing.assert_array_equal(run.decode(shared, [1, 4], shared_ri, answers, [10, 10]), separate)
     assert np.abs(separate[0] - separate[1]).max() > 0.1
@@ -161,16 +162,21 @@ def numbered_pages() -> Pages:
     ]
 
 
-def test_copy_pages_copies_the_named_pages_and_nothing_else():
-    copied = jax.jit(copy_pages)(numbered_pages(), np.array([2, 0, 2, 5]), np.array([1, 0, 4, 3]))
-    for after, before in zip(copied, numbered_pages(), strict=True):
-        np.testing.assert_array_equal(after["kv_pcjh"], before["kv_pcjh"][[0, 2, 2, 5, 2, 5]])
+@BACKENDS
+def test_copy_pages_copies_the_named_pages_and_nothing_else(backend):
+    """All are read before any is written: page 2 goes to 1 and 4, and gets what 5 had."""
+    copy = jax.jit(Forward(GROUPED, jnp.float32, backend).copy_pages)
+    from_s, to_s = (np.array(pages, np.int32) for pages in ([5, 0, 2, 2], [2, 0, 1, 4]))
+    for after, before in zip(copy(numbered_pages(), from_s, to_s), numbered_pages(), strict=True):
+        np.testing.assert_array_equal(after["kv_pcjh"], before["kv_pcjh"][[0, 2, 5, 3, 2, 5]])
 
 
-def test_in_a_mesh_pages_are_counted_in_the_slots_own_part():
+@BACKENDS
+def test_in_a_mesh_pages_are_counted_in_the_slots_own_part(backend):
     """Six pages and four slots on two devices, three and two each."""
     with jax.set_mesh(parallel.make_mesh(data=2, fsdp=1, tensor=1, devices=jax.devices()[:2])):
-        copied = jax.jit(copy_pages)(numbered_pages(), np.array([1, 0, 0, 2]), np.array([2, 0, 0, 1]))
+        copy = jax.jit(Forward(GROUPED, jnp.float32, backend).copy_pages)
+        copied = copy(numbered_pages(), np.array([1, 0, 0, 2], np.int32), np.array([2, 0, 0, 1], np.int32))
     for after, before in zip(copied, numbered_pages(), strict=True):
         np.testing.assert_array_equal(after["kv_pcjh"], before["kv_pcjh"][[0, 1, 1, 3, 5, 5]])
 

@@ -106,6 +106,7 @@ def test_an_output_whose_weights_are_all_zero_is_zero(way):
     held = hold(jnp.asarray(w_df), "df", "d", **WAYS[way])
     x_std = jnp.asarray(random("d", rows=(2, 1), seed=1), WAYS[way]["dtype"])
     y_stf = np.asarray(product(held, "std,df->stf", x_std, jnp.ones((2, 1), bool), SIZES))
+    assert "scale_f" not in held or np.all(held["scale_f"] > 0)
     assert np.isfinite(y_stf).all()
     assert not y_stf[:, :, 4].any()
     assert np.delete(y_stf, 4, axis=2).all()
