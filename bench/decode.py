@@ -6,14 +6,16 @@
 a  lock-step: 32 prompts, 128 new tokens each, temperature 1
 b  one row, 128 new tokens
 c  real lengths: 48 prompts x 4 samples, at most 256 tokens, stop at the end token, counted in useful tokens; peers in
-   batches of 32 sorted by the prompt's length, Tunix on a quarter of it
+   batches of 32 sorted by the prompt's length, Tunix on a quarter of it (48 rows: two batches of 24)
 d  groups: seconds of reading 32 prompts for 8 samples each, beside reading each sample's prompt apart
 Each contestant is a process of its own that waits while the others run; all are compiled and warm before rounds
-alternate, of which medians are taken. Roofline: a step's bytes over the measured memory bandwidth or its FLOPs over the
-measured rate of a large product, whichever is longer. The last line is JSON.
+alternate, of which medians are taken. Roofline: the prompts' FLOPs over the measured rate of a large product, and for
+each step its bytes over the measured memory bandwidth or its FLOPs over that rate, whichever is longer. The last line
+is JSON.
 """
 
 import argparse
+import functools
 import gzip
 import json
 import os
@@ -81,6 +83,7 @@ def main() -> None:
     parser.add_argument("--tunix", help="a Python that has google-tunix and transformers")
     parser.add_argument("--cases", default="abcd")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--share", type=int, default=1, help="case c: transformers, too, on every n-th sample only")
     parser.add_argument("--engine", default="{}", help="knobs of our engine as JSON")
     options = parser.parse_args()
     asked = questions(options.model, options.data)
@@ -96,7 +99,12 @@ def main() -> None:
         who["tunix"] = Contestant(options.tunix, "tunix_peer.py", options.model, str(longest))
     row: dict = {"about": {name: one.about for name, one in who.items()}}
     for case in options.cases:
-        row |= {"a": lock_step, "b": one_row, "c": real_lengths, "d": lambda *_: {}}[case](who, asked, options.rounds)
+        row |= {
+            "a": lock_step,
+            "b": one_row,
+            "c": functools.partial(real_lengths, share=options.share),
+            "d": lambda *_: {},
+        }[case](who, asked, options.rounds)
     row["peak_gib"] = {name: one.peak_gib for name, one in who.items()}
     for one in who.values():
         one.close()
@@ -119,18 +127,18 @@ def lock_step(who: dict[str, Contestant], asked: list[list[int]], rounds: int) -
 
 def one_row(who: dict[str, Contestant], asked: list[list[int]], rounds: int) -> dict:
     """Case b."""
-    return {"b": compete(who, asked[:1], ONE, rounds)}
+    return {"b": compete(who, asked[:1], ONE, max(3, rounds))}
 
 
-def real_lengths(who: dict[str, Contestant], asked: list[list[int]], rounds: int) -> dict:
-    """Case c, once after a warm-up."""
+def real_lengths(who: dict[str, Contestant], asked: list[list[int]], rounds: int, share: int) -> dict:
+    """Case c, once after a warm-up. Every n-th sample only: Tunix a quarter, transformers `share`."""
     samples = [prompt for prompt in sorted(asked[:48], key=len) for _ in range(4)]
-    quarter = samples[::4]
     found = {}
     for name, one in who.items():
-        mine = quarter if name == "tunix" else samples
-        one.warm(mine[:32], REAL, end=True)
-        found[name] = statistics.median(one.speed(mine, REAL, end=True) for _ in range(max(1, rounds // 3)))
+        every = {"tunix": 4, "transformers": share}.get(name, 1)
+        mine, shape = samples[::every], REAL if every == 1 else (24, REAL[1])
+        one.warm(mine[: shape[0]], shape, end=True)
+        found[name] = statistics.median(one.speed(mine, shape, end=True) for _ in range(max(1, rounds // 3)))
     return {"c": found}
 
 

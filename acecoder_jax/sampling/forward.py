@@ -20,10 +20,13 @@ from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.models.decoder import Params, head, rms_norm
 from acecoder_jax.models.sharding import by_shard, constrain
 from acecoder_jax.sampling.attention import attend, tpu
-from acecoder_jax.sampling.products import Held, hold, product
+from acecoder_jax.sampling.products import Held, hold, product, quantise
 
 Weights = dict[str, Any]
 Pages = list[dict[str, jax.Array]]  # a layer: {"kv_pcjh"}
+
+# The matrices of a layer, and the axes that they sum over.
+INPUTS = {"q_dnh": "d", "k_dkh": "d", "v_dkh": "d", "o_nhd": "nh", "gate_df": "d", "up_df": "d", "down_fd": "f"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,35 +44,63 @@ class Forward:
 
     def to_weights(self, params: Params) -> Weights:
         """The trainer's stacked float32 parameters in the decode layout; norms and biases stay float32."""
-        d, k, h = self.config.hidden_size, self.config.num_kv_heads, self.config.head_dim
+        stacked, scales = self._quantised(params["layers"])
         layers = []
         for i in range(self.config.num_layers):
-            p = {name: leaf[i] for name, leaf in params["layers"].items()}
-            qkv = [p["q_dnh"].reshape(d, k, -1, h), p["k_dkh"][:, :, None], p["v_dkh"][:, :, None]]
-            bias = [p["q_bias_nh"].reshape(k, -1, h), p["k_bias_kh"][:, None], p["v_bias_kh"][:, None]]
+            p = {name: self._narrow(name, leaf[i]) for name, leaf in stacked.items()}
+            scale = {name: leaf[i] for name, leaf in scales.items()}
+            bias = [self._by_group(p[name], 0) for name in ("q_bias_nh", "k_bias_kh", "v_bias_kh")]
+            qkv, gate_up = ("q_dnh", "k_dkh", "v_dkh"), ("gate_df", "up_df")
             layers.append(
                 {
                     "attn_norm_d": p["attn_norm_d"],
-                    "qkv": self._hold(jnp.concatenate(qkv, axis=2), "dkxh", "d"),
+                    "qkv": self._hold(
+                        jnp.concatenate([self._by_group(p[name], 1) for name in qkv], axis=2), "dkxh", "d",
+                        scale and jnp.concatenate([self._by_group(scale[name], 0) for name in qkv], axis=1),
+                    ),
                     "qkv_bias_kxh": jnp.concatenate(bias, axis=1),
-                    "o": self._hold(p["o_nhd"].reshape(k, -1, h, d), "kghd", "kgh"),
+                    "o": self._hold(self._by_group(p["o_nhd"], 0), "kghd", "kgh", scale and scale["o_nhd"]),
                     "mlp_norm_d": p["mlp_norm_d"],
-                    "gate_up": self._hold(jnp.stack([p["gate_df"], p["up_df"]], axis=1), "dwf", "d"),
-                    "down": self._hold(p["down_fd"], "fd", "f"),
+                    "gate_up": self._hold(
+                        jnp.stack([p[name] for name in gate_up], axis=1), "dwf", "d",
+                        scale and jnp.stack([scale[name] for name in gate_up]),
+                    ),
+                    "down": self._hold(p["down_fd"], "fd", "f", scale and scale["down_fd"]),
                 }
-            )
-        top: Weights = {"head": self._hold(*head(params), "d"), "final_norm_d": params["final_norm_d"]}
+            )  # fmt: skip
+        weight, letters = head(params)
+        whole, whole_scale = quantise(weight, letters, "d") if self.int8 else (weight.astype(self.dtype), None)
+        top: Weights = {"head": self._hold(whole, letters, "d", whole_scale), "final_norm_d": params["final_norm_d"]}
         if self._embedding_of_its_own:
             top["embed_vd"] = params["embed_vd"].astype(self.dtype)
         return {**top, "layers": layers}
+
+    def _quantised(self, stacked: Params) -> tuple[Params, Params]:
+        """The layers' parameters with the matrices as whole numbers, and their scales; without int8 as they are.
+
+        All layers at once: XLA would keep a float32 copy of each layer's slice that is read twice.
+        """
+        if not self.int8:
+            return stacked, {}
+        pairs = {name: quantise(stacked[name], name.rsplit("_", 1)[1], inputs) for name, inputs in INPUTS.items()}
+        whole = {name: pair[0] for name, pair in pairs.items()}
+        return {**stacked, **whole}, {name: pair[1] for name, pair in pairs.items()}
+
+    def _narrow(self, name: str, leaf: jax.Array) -> jax.Array:
+        """A layer's parameter in the type that it is held in."""
+        return leaf.astype(self.dtype) if name in INPUTS and not self.int8 else leaf
+
+    def _by_group(self, x: jax.Array, axis: int) -> jax.Array:
+        """Heads, at `axis`, as (KV head, heads of its group)."""
+        return x.reshape(*x.shape[:axis], self.config.num_kv_heads, -1, *x.shape[axis + 1 :])
 
     @property
     def _embedding_of_its_own(self) -> bool:
         """Whether embeddings are held apart from the head: not where both are one matrix in one type."""
         return self.int8 or not self.config.tie_word_embeddings
 
-    def _hold(self, w: jax.Array, letters: str, inputs: str) -> Held:
-        return hold(w, letters, inputs, dtype=self.dtype, int8=self.int8, packed=self.packed)
+    def _hold(self, w: jax.Array, letters: str, inputs: str, scale: Any) -> Held:
+        return hold(w, letters, inputs, packed=self.packed, scale=scale if self.int8 else None)
 
     def _embed(self, weights: Weights, tokens_st: jax.Array) -> jax.Array:
         if self._embedding_of_its_own:

@@ -5,7 +5,6 @@ in the type of the products: weight-only quantisation); or packed for the CPU's 
 """
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,18 +14,23 @@ from acecoder_jax.models import linear, native
 Held = dict[str, jax.Array]
 
 
-def hold(w: jax.Array, letters: str, inputs: str, *, dtype: Any, int8: bool, packed: bool) -> Held:
-    """A matrix whose axes are `letters`, of which `inputs` are summed over."""
+def quantise(w: jax.Array, letters: str, inputs: str) -> tuple[jax.Array, jax.Array]:
+    """A matrix as 8-bit whole numbers, and the scale of each output: w is about whole x scale.
+
+    letters: the last axes of w, of which `inputs` are summed over; axes in front of them (layers) stay.
+    """
+    axes = tuple(letters.index(letter) - len(letters) for letter in inputs)
+    largest = jnp.max(jnp.abs(w), axis=axes, keepdims=True)
+    scale = jnp.where(largest > 0, largest, 1.0) / 127
+    return jnp.round(w / scale).astype(jnp.int8), jnp.squeeze(scale, axes)
+
+
+def hold(w: jax.Array, letters: str, inputs: str, *, packed: bool, scale: jax.Array | None = None) -> Held:
+    """A matrix, in the type that it is held in, whose axes are `letters`, of which `inputs` are summed over.
+
+    scale: of each output, where the matrix is quantised.
+    """
     outputs = "".join(letter for letter in letters if letter not in inputs)
-    scale = None
-    if int8:
-        axes = tuple(letters.index(letter) for letter in inputs)
-        largest = jnp.max(jnp.abs(w), axis=axes, keepdims=True)
-        scale = jnp.where(largest > 0, largest, 1.0) / 127
-        w = jnp.round(w / scale).astype(jnp.int8)
-        scale = scale.reshape([w.shape[letters.index(letter)] for letter in outputs])
-    else:
-        w = w.astype(dtype)
     if packed:
         d = math.prod(w.shape[letters.index(letter)] for letter in inputs)
         held = {"packed_yuoz": native.pack(jnp.einsum(f"{letters}->{inputs}{outputs}", w).reshape(d, -1))}

@@ -16,7 +16,7 @@ import numpy as np
 
 from acecoder_jax.sampling import ends, forward, noise, steps
 from acecoder_jax.sampling.draw import Needs, SamplingParams
-from acecoder_jax.sampling.pool import Pool
+from acecoder_jax.sampling.page_pool import Pool
 from acecoder_jax.types import Completion
 
 Tokens = tuple[int, ...]

@@ -5,7 +5,7 @@ import functools
 import itertools
 import os
 import platform
-import shutil
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +28,7 @@ MACHINES = {"native": "", "haswell": " avx2 ", "x86-64": " sse2 "}
 def library(machine: str) -> ctypes.CDLL:
     """The kernels compiled for another machine, known to XLA under names of their own."""
     flags = tuple(flag.replace("-march=native", f"-march={machine}") for flag in native.FLAGS)
-    built = ctypes.CDLL(str(native.build(shutil.which(os.environ.get("CXX", "c++")), flags)))
+    built = ctypes.CDLL(str(native.build(shlex.split(os.environ.get("CXX", "c++")), flags)))
     for name in ("acecoder_matmul", "acecoder_attend"):
         jax.ffi.register_ffi_target(f"{name}_{machine}", jax.ffi.pycapsule(getattr(built, name)), platform="cpu")
     return built
@@ -249,7 +249,15 @@ def test_tokens_that_are_not_active_are_neither_written_nor_checked():
 def test_a_position_outside_of_the_table_is_an_error(position):
     inputs = case(3, 8, jnp.float32, [2, 7], 1)  # two pages of four
     inputs["position_s"][1] = position
-    with pytest.raises(Exception, match="position lies outside of its row's pages"):
+    with pytest.raises(Exception, match=f"outside of its row's pages: row 1, position {position}"):
+        jax.block_until_ready(native.attend(**jax.tree.map(jnp.asarray, inputs), scale=1.0, window=NO_WINDOW))
+
+
+@pytest.mark.parametrize("page", [-1, 99])
+def test_a_page_that_is_not_there_is_an_error(page):
+    inputs = case(3, 8, jnp.float32, [2, 7], 1)
+    inputs["table_si"][1, 1] = page
+    with pytest.raises(Exception, match=f"a page that is not there: row 1, page {page}"):
         jax.block_until_ready(native.attend(**jax.tree.map(jnp.asarray, inputs), scale=1.0, window=NO_WINDOW))
 
 
@@ -279,7 +287,7 @@ echo library > "$2"
 def test_kernels_are_built_once_for_a_compiler_its_flags_and_the_machine(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     log = tmp_path / "log"
-    old, new = (script(tmp_path / str(v), COMPILER.format(version=v, log=log)) for v in (12, 13))
+    old, new = ([script(tmp_path / str(v), COMPILER.format(version=v, log=log))] for v in (12, 13))
     library = native.build(old)
     assert library.read_text() == "library\n"
     assert library.is_relative_to(tmp_path / "cache" / "acecoder_jax")
@@ -308,6 +316,8 @@ assert attention.choose("auto") == "xla"
     [
         ("nowhere", "no C++ compiler"),
         ("/bin/false", "/bin/false cannot build the CPU's kernels"),
+        ("/bin/false -O2", "/bin/false cannot build the CPU's kernels"),
+        ("/dev/null", "no C++ compiler"),
         ("old", "error: bad value 'native'"),
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from acecoder_jax.models import native
-from acecoder_jax.sampling.products import hold, product
+from acecoder_jax.sampling.products import hold, product, quantise
 
 SIZES = {"d": 10, "k": 2, "g": 3, "x": 5, "h": 6, "w": 2, "f": 21, "v": 37}
 EQUATIONS = {  # and the letters that are summed over
@@ -44,8 +44,13 @@ def random(letters, *, rows=(), seed=0):
     return rng.normal(size=(*rows, *(SIZES[letter] for letter in letters))).astype(np.float32)
 
 
+def held_as(w, letters, inputs, *, dtype, int8, packed):
+    whole, scale = quantise(jnp.asarray(w), letters, inputs) if int8 else (jnp.asarray(w, dtype), None)
+    return hold(whole, letters, inputs, packed=packed, scale=scale)
+
+
 def hold_for(equation, w, way):
-    return hold(jnp.asarray(w), split(equation)[1], EQUATIONS[equation], **WAYS[way])
+    return held_as(w, split(equation)[1], EQUATIONS[equation], **WAYS[way])
 
 
 def depth(equation):
@@ -103,7 +108,7 @@ def test_what_is_held_is_the_matrix_rounded(equation, way):
 def test_an_output_whose_weights_are_all_zero_is_zero(way):
     w_df = random("df")
     w_df[:, 4] = 0
-    held = hold(jnp.asarray(w_df), "df", "d", **WAYS[way])
+    held = held_as(w_df, "df", "d", **WAYS[way])
     x_std = jnp.asarray(random("d", rows=(2, 1), seed=1), WAYS[way]["dtype"])
     y_stf = np.asarray(product(held, "std,df->stf", x_std, jnp.ones((2, 1), bool), SIZES))
     assert "scale_f" not in held or np.all(held["scale_f"] > 0)
@@ -122,3 +127,12 @@ def test_rows_that_are_not_active_are_finite_and_change_nothing_of_the_others(wa
     )
     assert np.isfinite(some).all()
     np.testing.assert_array_equal(some[active_st], whole[active_st])
+
+
+def test_layers_that_are_quantised_together_are_as_they_are_apart():
+    w_ldxh = random("dxh", rows=(3,))
+    whole, scale = quantise(jnp.asarray(w_ldxh), "dxh", "d")
+    for layer in range(3):
+        one, its_scale = quantise(jnp.asarray(w_ldxh[layer]), "dxh", "d")
+        np.testing.assert_array_equal(whole[layer], one)
+        np.testing.assert_array_equal(scale[layer], its_scale)

@@ -14,8 +14,10 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -35,13 +37,15 @@ def _library() -> ctypes.CDLL | None:
     """The kernels, built and made known to XLA; None where JAX does not run on a CPU or nothing can build them."""
     if jax.default_backend() != "cpu":
         return None
-    if (compiler := shutil.which(os.environ.get("CXX", "c++"))) is None:
+    compiler = shlex.split(os.environ.get("CXX", "c++"))
+    if not compiler or shutil.which(compiler[0]) is None:
         _log.warning("no C++ compiler (c++, or CXX): decoding on this CPU uses XLA's own products, about half as fast")
         return None
     try:
         library = ctypes.CDLL(str(build(compiler)))
-    except subprocess.CalledProcessError as error:
-        _log.warning("%s cannot build the CPU's kernels; decoding uses XLA's products:\n%s", compiler, error.stderr)
+    except (subprocess.CalledProcessError, OSError) as error:
+        reason = getattr(error, "stderr", None) or error
+        _log.warning("%s cannot build the CPU's kernels; decoding uses XLA's products:\n%s", compiler[0], reason)
         return None
     for name in ("acecoder_matmul", "acecoder_attend", "acecoder_copy_pages"):
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
@@ -60,15 +64,15 @@ def panel() -> int:
     return library.acecoder_panel()
 
 
-def build(compiler: str, flags: tuple[str, ...] = FLAGS) -> Path:
+def build(compiler: Sequence[str], flags: tuple[str, ...] = FLAGS) -> Path:
     """Compiles the kernels into the user's cache, unless they lie there already for this source and machine."""
-    said = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout
-    names = (SOURCE.read_bytes(), said, " ".join(flags).encode(), jax.__version__.encode(), _cpu().encode())
+    said = subprocess.run([*compiler, "--version"], capture_output=True, check=True, text=True).stdout
+    names = (SOURCE.read_bytes(), said.encode(), " ".join(flags).encode(), jax.__version__.encode(), _cpu().encode())
     library = user_cache() / "native" / f"{hashlib.sha256(b'|'.join(names)).hexdigest()[:16]}.so"
     if not library.exists():
         library.parent.mkdir(parents=True, exist_ok=True)
         unfinished = library.with_suffix(f".{os.getpid()}")
-        command = [compiler, *flags, "-isystem", jax.ffi.include_dir(), str(SOURCE), "-o", str(unfinished)]
+        command = [*compiler, *flags, "-isystem", jax.ffi.include_dir(), str(SOURCE), "-o", str(unfinished)]
         subprocess.run(command, check=True, capture_output=True, text=True)
         unfinished.replace(library)
     return library

@@ -16,6 +16,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -383,8 +384,15 @@ ffi::Error Attend(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> q, ffi::AnyBuffer 
   for (int64_t row = 0; row < z.s; ++row) {
     for (int64_t at = 0; at < z.t; ++at) {
       const int64_t cell = position.typed_data()[row] + at;
-      if (active.typed_data()[row * z.t + at] && (cell < 0 || cell >= z.c * z.i)) {
-        return ffi::Error::InvalidArgument("a token's position lies outside of its row's pages");
+      if (!active.typed_data()[row * z.t + at]) continue;
+      if (cell < 0 || cell >= z.c * z.i) {
+        return ffi::Error::InvalidArgument("a token's position lies outside of its row's pages: row " +
+                                           std::to_string(row) + ", position " + std::to_string(cell));
+      }
+      const int32_t page = table.typed_data()[row * z.i + cell / z.c];
+      if (page < 0 || page >= ps[0]) {
+        return ffi::Error::InvalidArgument("a row's table names a page that is not there: row " +
+                                           std::to_string(row) + ", page " + std::to_string(page));
       }
     }
   }

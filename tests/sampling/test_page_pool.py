@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acecoder_jax.sampling.pool import Pool
+from acecoder_jax.sampling.page_pool import Pool
 
 
 def test_a_page_is_free_again_when_its_last_holder_gives_it_back():
@@ -27,7 +27,7 @@ def test_nothing_is_taken_from_an_empty_pool_and_nobody_gives_back_what_nobody_h
     pool = Pool(2)
     assert pool.take(0) == []
     page = pool.take(1)
-    with pytest.raises(IndexError):
+    with pytest.raises(ValueError, match="1 pages are wanted, 0 are free"):
         pool.take(1)
     pool.give_back(page)
     for call in (pool.give_back, pool.share):

@@ -19,7 +19,9 @@ class Pool:
         return len(self._free)
 
     def take(self, count: int) -> list[int]:
-        """So many free pages, each with one holder."""
+        """So many free pages, each with one holder. ValueError, and nothing taken, where there are fewer."""
+        if count > self.free:
+            raise ValueError(f"{count} pages are wanted, {self.free} are free")
         pages = [self._free.pop() for _ in range(count)]
         self._holders.update(dict.fromkeys(pages, 1))
         return pages
