@@ -35,7 +35,7 @@ def make_mesh(data: int = 1, fsdp: int = -1, tensor: int = 1, devices: Sequence[
 
 
 def local_mesh(**sizes: int) -> Mesh:
-    """The same over the devices of this process: where each process decodes on its own."""
+    """The same over the devices of this process, where it decodes on its own."""
     return make_mesh(**sizes, devices=jax.local_devices())
 
 

@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -98,13 +99,14 @@ def main() -> None:
     if options.tunix:
         who["tunix"] = Contestant(options.tunix, "tunix_peer.py", options.model, str(longest))
     row: dict = {"about": {name: one.about for name, one in who.items()}}
+    cases: dict[str, Callable[..., dict]] = {
+        "a": lock_step,
+        "b": one_row,
+        "c": functools.partial(real_lengths, share=options.share),
+        "d": lambda *_: {},  # measured by our contestant when it started
+    }
     for case in options.cases:
-        row |= {
-            "a": lock_step,
-            "b": one_row,
-            "c": functools.partial(real_lengths, share=options.share),
-            "d": lambda *_: {},
-        }[case](who, asked, options.rounds)
+        row |= cases[case](who, asked, options.rounds)
     row["peak_gib"] = {name: one.peak_gib for name, one in who.items()}
     for one in who.values():
         one.close()

@@ -40,7 +40,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "export_dtype": "bfloat16",
         "optimizer.learning_rate": 1e-5,
         "trainer": {"rows": 2, "row_tokens": 1024, "logit_chunk": 512},
-        "engine": {"slots": 32, "chunk": 16},
+        "engine.slots": 32,
         "checkpoint.every": 10,
     },
 }
@@ -70,7 +70,17 @@ def get_config(argument: str = "") -> ConfigDict:
             "batch": 64,
             "optimizer": {"learning_rate": 4e-3, "warmup_ratio": 0.03, "final_ratio": 0.05, "beta2": 0.98},
             "trainer": {"rows": 16, "row_tokens": 128, "logit_chunk": 128},
-            "engine": {"slots": 96, "chunk": 16},
+            # The decoding engine: as in configs/rl_rule.py.
+            "engine": {
+                "slots": 96,
+                "chunk": 16,
+                "prefill_rows": 8,
+                "prefill_width": 64,
+                "prefill_calls": 2,
+                "cache_tokens": 0,
+                "int8": False,
+                "backend": "auto",
+            },
             "dtype": "float32",
             "export_dtype": "float32",
             "remat": "none",

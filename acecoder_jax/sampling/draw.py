@@ -37,10 +37,12 @@ class SamplingParams:
             raise ValueError(f"temperature must be at least 0, got {self.temperature}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be in (0, 1], got {self.top_p}")
-        if self.top_k < 0:
-            raise ValueError(f"top_k must be at least 0 (0 keeps all tokens), got {self.top_k}")
+        if not 0 <= self.top_k < 2**31:
+            raise ValueError(f"top_k must be at least 0 (0 keeps all tokens) and below 2**31, got {self.top_k}")
         if self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
+        if not isinstance(self.stop, tuple):
+            raise ValueError(f"stop must be a tuple of strings, got {self.stop!r}")
         if "" in self.stop:
             raise ValueError("an empty stop string would end every answer at once")
 

@@ -12,8 +12,8 @@ A prompt is read once for all its samples, all its tokens but the last, in piece
 does not keep others from decoding. Samples share its pages of the cache (sampling/attention says how); a sample's
 first step reads the last prompt token. Shapes never change, whatever the lengths: one compiled prefill, one copy of
 pages, and a decode chunk for each combination of what requests ask of the sampler (greedy or not, temperature, top-k
-or top-p). Where an attention back end costs what a row may hold and not what it holds, the table of pages is cut to
-the power of two that the longest row needs. `compilations` has every compiled function; each is logged.
+or top-p). On a GPU, where attention costs what a row may hold and not what it holds, the table of pages is cut to the
+power of two that the longest row needs. `compilations` has every compiled function; each is logged.
 Scheduling counts steps, never time, so a run repeats bit for bit.
 
 Over several processes each has an engine of its own by default, on a mesh of its own devices, and schedules its own
@@ -82,6 +82,7 @@ class Engine:
         backend: str = "auto",
         mesh: Mesh | None = None,
     ):
+        dtype = jnp.dtype(dtype)
         backend = attention.choose(backend)
         page = math.gcd(prefill_width, 128 if backend == "tpu" else 16) if page is None else page
         numbers = (slots, max_prompt_tokens, max_new_tokens, chunk, prefill_rows, prefill_width, prefill_calls, page)
@@ -105,7 +106,7 @@ class Engine:
             max_new_tokens=max_new_tokens, chunk=chunk, prefill_rows=-(-prefill_rows // parts) * here,
             prefill_width=prefill_width, prefill_calls=prefill_calls, page=page, shard_pages=0, shards=here,
         )  # fmt: skip
-        self.layout = dataclasses.replace(layout, shard_pages=_shard_pages(layout, cache_tokens // parts))
+        self.layout = dataclasses.replace(layout, shard_pages=_shard_pages(layout, cache_tokens, parts))
         self.forward = forward.Forward(config, dtype, backend, packed, int8)
         self.stop_ids = ends.stop_ids(tokenizer)
         self.compilations: dict[str, float] = {}  # seconds of the first call of each compiled function
@@ -136,7 +137,8 @@ class Engine:
     def generate(self, requests: Iterable[Request], purpose: str) -> Iterator[Completion]:
         """Yields a completion for each request as it finishes.
 
-        A bad request gives one with finish_reason "error", no tokens and the reason in `error`; the others go on.
+        A bad request gives one with finish_reason "error", no tokens and the reason in `error`; the others go on. Where
+        the mesh spans processes, each of them has to take all of its completions: the others wait for it.
         """
         with self.start(purpose) as decoding:
             for request in requests:
@@ -199,7 +201,7 @@ class Engine:
 
     def _cut_table(self, name: str, fields: dict[str, np.ndarray], last: int) -> tuple[str, dict[str, np.ndarray]]:
         """The fields with no more pages a row than the last position needs, in powers of two, where that saves time."""
-        if not self._alone or not attention.costs_the_table(self.forward.backend, name):
+        if not self._alone or self.forward.backend != "gpu":
             return name, fields
         pages = min(self.layout.row_pages, 1 << (last // self.layout.page).bit_length())
         return f"{name}, {pages} pages a row", fields | {"table_si": fields["table_si"][:, :pages]}
@@ -244,13 +246,13 @@ def _parts(mesh: Mesh) -> list[int]:
     return owners
 
 
-def _shard_pages(layout: Layout, cache_tokens: int) -> int:
+def _shard_pages(layout: Layout, cache_tokens: int, parts: int) -> int:
     """The pages of one shard, with the one that belongs to nobody. 0 tokens: enough for every slot to be full."""
     longest = layout.pages_of(layout.max_prompt_tokens - 1) + layout.row_pages
     if not cache_tokens:
         slots, rows = layout.slots // layout.shards, layout.prefill_rows // layout.shards
         return 1 + slots * layout.row_pages + rows * layout.pages_of(layout.max_prompt_tokens - 1) + layout.row_pages
-    pages = cache_tokens // layout.page
+    pages = cache_tokens // parts // layout.page
     if pages < longest:
         raise ValueError(
             f"cache_tokens is too small: one prompt of {layout.max_prompt_tokens} and its answer of "

@@ -14,6 +14,11 @@ from jax.sharding import Mesh, NamedSharding
 
 from acecoder_jax.models.decoder import Params
 
+_APART = (
+    "the engine's devices {} are no whole block of the devices that the parameters are on, {}: over several processes "
+    "both meshes have to take jax.devices() in one order"
+)
+
 
 class Resharder:
     """Calls function(params), with every leaf of the result in its sharding; all shardings are of the engine's mesh."""
@@ -21,18 +26,26 @@ class Resharder:
     def __init__(self, function: Callable[[Params], Any], shardings: Any):
         self.function, self.shardings = function, shardings
         self.mesh: Mesh = jax.tree.leaves(shardings)[0].mesh
-        self._jitted: dict[Mesh, Any] = {}  # by the mesh that the results are made on
+        self._jitted: dict[Mesh | None, Any] = {}  # by the mesh that the results are made on
 
     def __call__(self, params: Params) -> Any:
-        """ValueError where the engine has devices that the parameters are not on."""
+        """ValueError where that would need devices of other processes, on meshes that are laid out differently."""
         devices = _devices(params)
         made_on = self.mesh if devices is None else _wide(self.mesh, devices)
-        if made_on not in self._jitted:
-            where = jax.tree.map(lambda one: NamedSharding(made_on, one.spec), self.shardings)
-            self._jitted[made_on] = jax.jit(self.function, out_shardings=where)
+        if made_on is None:  # other devices, or the same in another order: from device to device
+            if not all(device.process_index == jax.process_index() for device in devices or []):
+                raise ValueError(_APART.format([d.id for d in self.mesh.devices.flat], [d.id for d in devices or []]))
+            return jax.device_put(self._jit(None)(params), self.shardings)
         with jax.set_mesh(made_on):
-            made = self._jitted[made_on](params)
+            made = self._jit(made_on)(params)
         return made if made_on is self.mesh else jax.tree.map(_keep, made, self.shardings)
+
+    def _jit(self, mesh: Mesh | None) -> Any:
+        """The function with its results on a mesh, or wherever its parameters are."""
+        if mesh not in self._jitted:
+            where = mesh and jax.tree.map(lambda one: NamedSharding(mesh, one.spec), self.shardings)
+            self._jitted[mesh] = jax.jit(self.function, out_shardings=where)
+        return self._jitted[mesh]
 
 
 def _keep(array: jax.Array, where: NamedSharding) -> jax.Array:
@@ -52,15 +65,12 @@ def _devices(params: Params) -> list[jax.Device] | None:
     return list(leaf.sharding.device_set)
 
 
-def _wide(mesh: Mesh, devices: list[jax.Device]) -> Mesh:
-    """All these devices as copies of the mesh, one of which is the mesh itself; the mesh where there are no others."""
+def _wide(mesh: Mesh, devices: list[jax.Device]) -> Mesh | None:
+    """All these devices as copies of the mesh, one of which is the mesh itself; None where they lie otherwise."""
     if devices == list(mesh.devices.flat):
         return mesh
     size = mesh.size
     blocks = [devices[at : at + size] for at in range(0, len(devices), size)]
-    if list(mesh.devices.flat) not in blocks:
-        raise ValueError(
-            f"the engine's devices {[d.id for d in mesh.devices.flat]} are no whole block of the devices that the "
-            f"parameters are on, {[d.id for d in devices]}: choose meshes over jax.devices() in their order"
-        )
+    if list(mesh.devices.flat) not in blocks or len(devices) % size:
+        return None
     return Mesh(np.array(devices).reshape(-1, *mesh.devices.shape), ("copy", *mesh.axis_names))

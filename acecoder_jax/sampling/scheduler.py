@@ -135,6 +135,7 @@ class Decoding:
     def add(self, request: Request) -> None:
         """Take in a request. Raises ValueError for one that cannot be met, and after close()."""
         check(request, self.layout, self.vocab_size)
+        self._key(request)
         with self._changed:
             if self._closed:
                 raise ValueError(f"{_name(request)}: this run takes no more requests")
@@ -228,7 +229,8 @@ class Decoding:
         assert row is not None
         self._pools[self._shard_of(slot)].give_back(row.pages)
         self._rows[slot] = None
-        self._fields["active_s"][slot] = False
+        for name in ("active_s", "position_s", "table_si"):  # at rest it costs nobody anything
+            self._fields[name][slot] = 0
         self._done.append(done)
 
     def _shard_of(self, slot: int) -> int:
@@ -238,11 +240,13 @@ class Decoding:
 
     def _wants_to_read(self) -> bool:
         """Whether a prompt should be read now: more slots are free, or will be soon, than there are samples ready."""
-        if all(prompt.ready for prompt in self._prompts.values()):
-            return False
-        free = sum(row is None for row in self._rows)
-        ready = sum(len(prompt.requests) for prompt in self._prompts.values() if prompt.ready)
-        return ready < free + max(1, self.layout.slots // 8)
+        per_shard = self.layout.slots // self.layout.shards
+        missing = [max(1, per_shard // 8)] * self.layout.shards
+        for slot, row in enumerate(self._rows):
+            missing[self._shard_of(slot)] += row is None
+        for prompt in self._prompts.values():
+            missing[prompt.shard] -= len(prompt.requests) if prompt.ready else 0
+        return any(missing[prompt.shard] > 0 for prompt in self._prompts.values() if not prompt.ready)
 
     def _start_reading(self) -> None:
         """Gives pages to prompts that wait, as many at a time as there are rows to read them in."""
@@ -316,7 +320,8 @@ class Decoding:
                 shared = prompt.pages[: (len(prompt.tokens) - 1) // self.layout.page]
                 own = self.layout.pages_of(cells) - len(shared)
                 if not self._make_room(prompt.shard, own):
-                    return copies
+                    free[prompt.shard] = []  # nobody overtakes it in its part of the mesh
+                    break
                 pool = self._pools[prompt.shard]
                 pool.share(shared)
                 pages = shared + pool.take(own)
@@ -333,18 +338,20 @@ class Decoding:
         self._pages = self.programs.copy(self._pages_there(), self._copies)
         self._copies = {name: np.zeros_like(array) for name, array in self._copies.items()}
 
-    def _set_fields(self, slot: int, request: Request, pages: list[int]) -> None:
-        sampling = request.sampling
-        key = noise.sample_key(
+    def _key(self, request: Request) -> np.ndarray:
+        return noise.sample_key(
             self.layout.seed, self.purpose, request.rollout, request.problem_id, request.sample, request.turn
         )
+
+    def _set_fields(self, slot: int, request: Request, pages: list[int]) -> None:
+        sampling = request.sampling
         values = {
             "token_s": request.prompt_tokens[-1],
             "position_s": len(request.prompt_tokens) - 1,
             "written_s": 0,
             "limit_s": sampling.max_new_tokens,
             "active_s": True,
-            "key_se": key,
+            "key_se": self._key(request),
             "temperature_s": sampling.temperature,
             "top_p_s": sampling.top_p,
             "top_k_s": sampling.top_k,
@@ -382,6 +389,9 @@ class Decoding:
 def check(request: Request, layout: Layout, vocab_size: int) -> None:
     """Raises ValueError for a request that the engine cannot meet."""
     name, n = _name(request), len(request.prompt_tokens)
+    numbers = (request.sample, request.rollout, request.turn, *request.prompt_tokens)
+    if not isinstance(request.prompt_tokens, tuple) or not all(type(number) is int for number in numbers):
+        raise ValueError(f"{name}: prompt_tokens must be a tuple of int, and sample, rollout and turn must be int")
     if n == 0:
         raise ValueError(f"{name}: the prompt is empty")
     if n > layout.max_prompt_tokens:

@@ -401,3 +401,14 @@ def test_a_prompt_is_read_once_for_all_its_samples(config, words, params, reques
                     decoding.add(request)
                 decoding.close()
     assert sum(pieces) == sum(n - 1 for n in (1, 9, 16))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"prompt_tokens": [1, 2]}, {"prompt_tokens": (1.0, 2)}, {"sample": np.int64(3)}, {"rollout": None}]
+)
+def test_a_request_of_wrong_types_fails_alone(engine, requests, together, wrong):
+    bad = dataclasses.replace(requests[0], problem_id="bad", **wrong)
+    completions = {completion.id: completion for completion in engine.generate([bad, *requests], "rollout")}
+    (error,) = [completion.error for name, completion in completions.items() if name.startswith("bad")]
+    assert "must be a tuple of int" in error
+    assert {name: done for name, done in completions.items() if not name.startswith("bad")} == together

@@ -1,5 +1,7 @@
 """From the trainer's mesh to the engine's, on eight virtual devices; and what the weights of a real size take."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from acecoder_jax.models import native
 from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.models.decoder import Model
 from acecoder_jax.models.sharding import named_shardings, param_shardings
+from acecoder_jax.sampling import reshard as reshard_module
 from acecoder_jax.sampling.forward import Forward
 from acecoder_jax.sampling.reshard import Resharder
 
@@ -99,18 +102,26 @@ def test_an_update_is_traced_once(trained, expected, name):
     assert len(called) == 1
 
 
-@pytest.mark.parametrize("ids", [[1, 0, 2, 3], [2, 3, 4, 5], [0, 2]])
-def test_devices_that_are_no_block_of_the_trainers_are_an_error(trained, ids):
+@pytest.mark.parametrize("ids", [[1, 0, 2, 3], [2, 3, 4, 5], [0, 2], [7, 6, 5, 4, 3, 2, 1, 0]])
+def test_devices_in_another_order_or_across_blocks(trained, expected, ids):
     # jax.sharding.Mesh, for make_mesh might put them in an order of its own
     devices = np.array([jax.devices()[i] for i in ids]).reshape(1, 1, -1)
-    with pytest.raises(ValueError, match=r"are no whole block of the devices .* in their order"):
-        resharder(jax.sharding.Mesh(devices, parallel.AXES))(trained)
+    reshard = resharder(jax.sharding.Mesh(devices, parallel.AXES))
+    is_there(reshard(trained), expected, reshard.shardings)
 
 
-def test_devices_that_the_parameters_are_not_on_are_an_error(host_params):
+def test_devices_that_the_parameters_are_not_on(host_params, expected):
     there = jax.device_put(host_params, jax.devices()[0])
-    with pytest.raises(ValueError, match=r"the engine's devices \[1\] .* \[0\]"):
-        resharder(parallel.make_mesh(devices=jax.devices()[1:2]))(there)
+    reshard = resharder(parallel.make_mesh(devices=jax.devices()[1:3]))
+    is_there(reshard(there), expected, reshard.shardings)
+
+
+def test_across_processes_meshes_that_do_not_fit_are_refused(monkeypatch, trained):
+    """The parameters' devices, half of them another process's, in an order in which no block is the engine's."""
+    foreign = [SimpleNamespace(id=n, process_index=n % 2) for n in range(8)]
+    monkeypatch.setattr(reshard_module, "_devices", lambda _: foreign)
+    with pytest.raises(ValueError, match=r"no whole block of the devices .* \[0, 1, 2, 3, 4, 5, 6, 7\]: over several"):
+        resharder(parallel.make_mesh(devices=jax.devices()[:2]))(trained)
 
 
 PACKED = pytest.param(True, marks=pytest.mark.skipif(not native.available(), reason="no C++ compiler"))

@@ -44,11 +44,6 @@ def choose(backend: str) -> str:
     return backend
 
 
-def costs_the_table(backend: str, name: str) -> bool:
-    """Whether a call (its name begins with "prefill" or "decode") costs what its table could hold, used or not."""
-    return backend == "gpu" or (backend == "tpu" and name.startswith("prefill"))
-
-
 def attend(
     backend: str,
     q_stnh: jax.Array,

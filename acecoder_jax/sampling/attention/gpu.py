@@ -56,7 +56,7 @@ def fused_attend(q_stnh, pages_pcjh, table_si, position_s, *, scale: float, wind
         kv_sxjh[:, :, 1::2],
         mask=mask_s1tx,
         scale=scale,
-        key_value_seq_lengths=position_s + t,
+        key_value_seq_lengths=jnp.minimum(position_s + t, kv_sxjh.shape[1]),  # a piece may reach past its table
         implementation=IMPLEMENTATION,
     )
     return out_stnh.astype(jnp.float32)

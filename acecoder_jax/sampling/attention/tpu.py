@@ -82,13 +82,16 @@ def _decode(q_stnh, pages_pcjh, table_si, position_s, *, scale: float, window: i
 def _prefill(q_stnh, pages_pcjh, table_si, position_s, *, scale: float, window: int | None) -> jax.Array:
     """Splash attention, a row at a time; slot x stands for position position_s + t - X + x, masked where negative.
 
+    A row's last piece may reach past its table: it begins with the last page at the latest.
+
     t = 4 queries from position 8 in 16 slots: slots 4 .. 15 are positions 0 .. 11, and query 0 (position 8) sees up to
     slot 12 = 16 - 4 + 0. From position 0: slots 12 .. 15 are positions 0 .. 3, and query 0 sees up to slot 12 again.
     """
     t, n = q_stnh.shape[1:3]
     i, c = table_si.shape[1], pages_pcjh.shape[1]
-    block = min(KEYS, -(-i * c // LANES) * LANES)
-    slots = -(-i * c // block) * block
+    longest = (i - 1) * c + t
+    block = min(KEYS, -(-longest // LANES) * LANES)
+    slots = -(-longest // block) * block
     page_si = (position_s[:, None] + t - slots) // c + jnp.arange(slots // c)
     page_si = jnp.take_along_axis(table_si, jnp.clip(page_si, 0, i - 1), axis=1)
     kv_sjxh = pages_pcjh[page_si].reshape(-1, slots, *pages_pcjh.shape[2:]).swapaxes(1, 2)

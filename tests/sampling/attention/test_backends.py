@@ -131,6 +131,19 @@ def test_prefill_on_a_tpu(monkeypatch, h, window, dtype, atol):
     agrees(tpu.attend, case((0, 48, None, 128), 32, h, tpu.HEAD_DIM, dtype), window, atol)
 
 
+@pytest.mark.parametrize("backend", ["tpu", "gpu"])
+def test_a_piece_that_reaches_past_its_table(monkeypatch, backend):
+    """A prompt of 40 tokens has three pages; its piece of 32 cells from 32 on ends at 64. Eight of them are tokens."""
+    monkeypatch.setattr(gpu, "IMPLEMENTATION", "xla")
+    interpreted = functools.partial(splash.make_splash_mha_single_device, interpret=True)
+    monkeypatch.setattr(splash, "make_splash_mha_single_device", interpreted)
+    q_stnh, pages_pcjh, table_si, position_s = case((32, 0), 32, 128, tpu.HEAD_DIM)
+    inputs = (q_stnh, pages_pcjh, table_si[:, :3], position_s)
+    attend = tpu.attend if backend == "tpu" else gpu.fused_attend
+    ours, plain = (run(one, inputs)[:, :8] for one in (attend, xla.attend))
+    np.testing.assert_allclose(ours, plain, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("h", "width", "k", "c", "complaint"),
     [
