@@ -47,7 +47,7 @@ def logical_axes(path: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(AXES[letter][0] for letter in letters)
 
 
-def spec(letters: str, shape: tuple[int, ...], mesh: Any, column: int) -> PartitionSpec:
+def _spec(letters: str, shape: tuple[int, ...], mesh: Any, column: int) -> PartitionSpec:
     """The partition of an array; an axis that the mesh does not divide stays whole (2 KV heads on 4 devices)."""
     entries: list[Any] = []
     for letter, size in zip(letters, shape, strict=True):
@@ -69,14 +69,14 @@ def param_shardings(params: Mapping[str, Any], mesh: Mesh) -> Any:
     def one(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         keys = [key.key for key in path]
         letters = ("l" if "layers" in keys else "") + keys[-1].rsplit("_", 1)[-1]
-        return NamedSharding(mesh, spec(letters, leaf.shape, mesh, 1))
+        return NamedSharding(mesh, _spec(letters, leaf.shape, mesh, 1))
 
     return jax.tree_util.tree_map_with_path(one, params)
 
 
 def sharding(shape: tuple[int, ...], letters: str, mesh: Mesh) -> NamedSharding:
     """The sharding of an activation or an input batch whose axes are these letters."""
-    return NamedSharding(mesh, spec(letters, shape, mesh, 2))
+    return NamedSharding(mesh, _spec(letters, shape, mesh, 2))
 
 
 def named_shardings(tree: Any, mesh: Mesh) -> Any:
@@ -93,7 +93,7 @@ def constrain(x: jax.Array, letters: str) -> jax.Array:
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return x
-    return jax.lax.with_sharding_constraint(x, spec(letters, x.shape, mesh, 2))
+    return jax.lax.with_sharding_constraint(x, _spec(letters, x.shape, mesh, 2))
 
 
 def by_shard(
@@ -117,7 +117,7 @@ def by_shard(
         found |= sizes
 
         def place(names: str) -> PartitionSpec:
-            return spec(names, tuple(found[letter] for letter in names), mesh, 2)
+            return _spec(names, tuple(found[letter] for letter in names), mesh, 2)
 
         in_specs, out_specs = tuple(map(place, letters)), tuple(map(place, out_letters))
         return jax.shard_map(function, in_specs=in_specs, out_specs=out_specs, check_vma=False)(*arrays)

@@ -111,7 +111,7 @@ class Engine:
         self.stop_ids = ends.stop_ids(tokenizer)
         self.compilations: dict[str, float] = {}  # seconds of the first call of each compiled function
         self._weights: forward.Weights | None = None
-        self._make_functions(chunk)
+        self._make_functions()
 
     @property
     def token_bytes(self) -> int:
@@ -149,17 +149,17 @@ class Engine:
             decoding.close()
             yield from decoding
 
-    def _make_functions(self, chunk: int) -> None:
+    def _make_functions(self) -> None:
         """What is jitted, and where its results lie."""
         model, layout = self.forward, self.layout
         count = layout.shard_pages * len(self._parts)
         empty = functools.partial(model.empty_pages, count, layout.page, self.cache_dtype)
         pages = named_shardings(jax.eval_shape(empty), self.mesh)
         slots = layout.slots // layout.shards * len(self._parts)
-        rows = sharding((chunk, slots), "cs", self.mesh)
+        rows = sharding((layout.chunk, slots), "cs", self.mesh)
         out = {"token_cs": rows, "logp_cs": rows, "sampling_logp_cs": rows, "valid_cs": rows}
         out["active_s"] = sharding((slots,), "s", self.mesh)
-        decode = functools.partial(steps.decode_chunk, model=model, chunk=chunk, stop_ids=self.stop_ids)
+        decode = functools.partial(steps.decode_chunk, model=model, chunk=layout.chunk, stop_ids=self.stop_ids)
         abstract = jax.eval_shape(model.to_weights, Model(self.config).abstract_params)
         self._to_weights = Resharder(model.to_weights, named_shardings(abstract, self.mesh))
         self._empty = jax.jit(empty, out_shardings=pages)
@@ -210,10 +210,9 @@ class Engine:
         """This process's rows as arrays of the whole mesh."""
         if self.mesh.size == 1:
             return dict(fields)
-        ratio = len(self._parts) / self.layout.shards
         placed = {}
         for name, array in fields.items():
-            shape = (round(len(array) * ratio), *array.shape[1:])
+            shape = (len(array) // self.layout.shards * len(self._parts), *array.shape[1:])
             where = sharding(shape, name.rsplit("_", 1)[-1], self.mesh)
             placed[name] = jax.make_array_from_process_local_data(where, array, shape)
         return placed

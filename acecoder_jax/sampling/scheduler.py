@@ -135,7 +135,6 @@ class Decoding:
     def add(self, request: Request) -> None:
         """Take in a request. Raises ValueError for one that cannot be met, and after close()."""
         check(request, self.layout, self.vocab_size)
-        self._key(request)
         with self._changed:
             if self._closed:
                 raise ValueError(f"{_name(request)}: this run takes no more requests")
@@ -392,6 +391,8 @@ def check(request: Request, layout: Layout, vocab_size: int) -> None:
     numbers = (request.sample, request.rollout, request.turn, *request.prompt_tokens)
     if not isinstance(request.prompt_tokens, tuple) or not all(type(number) is int for number in numbers):
         raise ValueError(f"{name}: prompt_tokens must be a tuple of int, and sample, rollout and turn must be int")
+    if not isinstance(request.problem_id, str):
+        raise ValueError(f"{name}: problem_id must be a string")
     if n == 0:
         raise ValueError(f"{name}: the prompt is empty")
     if n > layout.max_prompt_tokens:

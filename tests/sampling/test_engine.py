@@ -411,4 +411,6 @@ def test_a_request_of_wrong_types_fails_alone(engine, requests, together, wrong)
     completions = {completion.id: completion for completion in engine.generate([bad, *requests], "rollout")}
     (error,) = [completion.error for name, completion in completions.items() if name.startswith("bad")]
     assert "must be a tuple of int" in error
+    with engine.start("rollout") as decoding, pytest.raises(ValueError, match="problem_id must be a string"):
+        decoding.add(dataclasses.replace(requests[0], problem_id=b"p1"))
     assert {name: done for name, done in completions.items() if not name.startswith("bad")} == together
