@@ -8,18 +8,21 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh
 
-AXES = ("data", "fsdp", "tensor")
+AXES = ("data", "fsdp", "context", "tensor")
 
 
-def make_mesh(data: int = 1, fsdp: int = -1, tensor: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh with the axes ('data', 'fsdp', 'tensor') over `devices`, by default all of them on all hosts.
+def make_mesh(
+    data: int = 1, fsdp: int = -1, tensor: int = 1, context: int = 1, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+    """A mesh with the axes ('data', 'fsdp', 'context', 'tensor') over `devices`, by default all of them on all hosts.
 
-    data: copies of the whole state; fsdp: shards of parameters and batch; tensor: shards of one layer's matrices.
+    data: copies of the whole state; fsdp: shards of parameters and batch; context: shards of a row's time, for long
+    responses; tensor: shards of one layer's matrices.
     One size may be -1: it takes the devices that the others leave. Shardings are left to the compiler (AxisType.Auto).
     Raises ValueError when the sizes do not come to the number of devices.
     """
     devices = jax.devices() if devices is None else devices
-    sizes = dict(zip(AXES, (data, fsdp, tensor), strict=True))
+    sizes = dict(zip(AXES, (data, fsdp, context, tensor), strict=True))
     wanted = ", ".join(f"{name}={size}" for name, size in sizes.items())
     free = [name for name, size in sizes.items() if size == -1]
     if len(free) > 1 or any(size < 1 and size != -1 for size in sizes.values()):

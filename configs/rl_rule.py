@@ -36,7 +36,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "minibatch": 64,
         "max_prompt_tokens": 256,
         "max_new_tokens": 256,
-        "trainer": {"rows": 2, "row_tokens": 512, "logit_chunk": 512},
+        "trainer.rows": 2,
+        "trainer.row_tokens": 512,
+        "trainer.logit_chunk": 512,
         "remat": "dots",
         "engine.slots": 64,
         "engine.chunk": 16,
@@ -56,7 +58,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "max_prompt_tokens": 64,
         "max_new_tokens": 48,
         "optimizer.learning_rate": 1.5e-4,
-        "trainer": {"rows": 16, "row_tokens": 128, "logit_chunk": 128},
+        "trainer.rows": 16,
+        "trainer.row_tokens": 128,
+        "trainer.logit_chunk": 1024,
         "engine.slots": 128,
         "engine.chunk": 16,
         "engine.prefill_rows": 32,
@@ -72,7 +76,7 @@ PRESETS["0.5b_base"] = PRESETS["0.5b"] | {
     "model": "Qwen/Qwen2.5-Coder-0.5B",
     "style": "r1",
     "max_new_tokens": 512,  # it thinks before it answers
-    "trainer": {"rows": 2, "row_tokens": 768, "logit_chunk": 384},
+    "trainer.row_tokens": 768,
 }
 
 
@@ -113,8 +117,20 @@ def get_config(argument: str = "") -> ConfigDict:
                 "weight_decay": 0.0,
                 "clip_norm": 1.0,
             },
-            # A micro-batch is rows x row_tokens packed tokens; rows are split over the mesh's data and fsdp axes.
-            "trainer": {"rows": 64, "row_tokens": 4096, "logit_chunk": 128},
+            # "prompts": the samples of a prompt go into one mini-batch, where they share its copy; "samples": each
+            # sample is shuffled on its own, as AceCoder's code did.
+            "shuffle": "prompts",
+            # A micro-batch is rows x row_tokens packed tokens; rows are split over the mesh's data and fsdp axes, time
+            # over context. logit_chunk: tokens of a device that are in the output head at once. attention: "auto",
+            # "xla", "splash" (TPU), "cudnn" (GPU). share_prompts: one copy of a prompt for its samples in a row, where
+            # the attention allows it (xla and cudnn).
+            "trainer": {
+                "rows": 64,
+                "row_tokens": 4096,
+                "logit_chunk": 2048,
+                "attention": "auto",
+                "share_prompts": True,
+            },
             # The decoding engine; cache_tokens 0: room for every slot to be full; int8: 8-bit weights.
             "engine": {
                 "slots": 256,
@@ -128,8 +144,10 @@ def get_config(argument: str = "") -> ConfigDict:
             },
             "dtype": "bfloat16",
             "export_dtype": "bfloat16",
+            # What the backward pass keeps of a layer: "none" (does nothing again), "dots", "attention", "full" (keeps
+            # nothing), "offload" (as dots, in the host's memory).
             "remat": "full",
-            "mesh": {"data": 1, "fsdp": -1, "tensor": 1},
+            "mesh": {"data": 1, "fsdp": -1, "context": 1, "tensor": 1},
             # Decoding: copies of the weights (data), each split over tensor; over the devices of this process.
             "decode_mesh": {"data": -1, "fsdp": 1, "tensor": 1},
             "checkpoint": {"keep": 2, "every": 10},

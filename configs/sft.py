@@ -39,7 +39,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "dtype": "bfloat16",
         "export_dtype": "bfloat16",
         "optimizer.learning_rate": 1e-5,
-        "trainer": {"rows": 2, "row_tokens": 1024, "logit_chunk": 512},
+        "trainer.rows": 2,
+        "trainer.row_tokens": 1024,
+        "trainer.logit_chunk": 512,
         "engine.slots": 32,
         "checkpoint.every": 10,
     },
@@ -69,7 +71,14 @@ def get_config(argument: str = "") -> ConfigDict:
             "steps": 180,
             "batch": 64,
             "optimizer": {"learning_rate": 4e-3, "warmup_ratio": 0.03, "final_ratio": 0.05, "beta2": 0.98},
-            "trainer": {"rows": 16, "row_tokens": 128, "logit_chunk": 128},
+            # As in configs/rl_rule.py.
+            "trainer": {
+                "rows": 16,
+                "row_tokens": 128,
+                "logit_chunk": 1024,
+                "attention": "auto",
+                "share_prompts": True,
+            },
             # The decoding engine: as in configs/rl_rule.py.
             "engine": {
                 "slots": 96,
@@ -84,7 +93,7 @@ def get_config(argument: str = "") -> ConfigDict:
             "dtype": "float32",
             "export_dtype": "float32",
             "remat": "none",
-            "mesh": {"data": 1, "fsdp": -1, "tensor": 1},
+            "mesh": {"data": 1, "fsdp": -1, "context": 1, "tensor": 1},
             # Decoding: copies of the weights (data), each split over tensor; over the devices of this process.
             "decode_mesh": {"data": -1, "fsdp": 1, "tensor": 1},
             "checkpoint": {"keep": 1, "every": 200},

@@ -19,29 +19,29 @@ def sizes(**kw):
 
 def test_the_free_axis_takes_what_the_others_leave():
     assert jax.device_count() == 8
-    assert sizes() == {"data": 1, "fsdp": 8, "tensor": 1}
-    assert sizes(tensor=2) == {"data": 1, "fsdp": 4, "tensor": 2}
-    assert sizes(data=-1, fsdp=2, tensor=2) == {"data": 2, "fsdp": 2, "tensor": 2}
-    assert sizes(data=2, fsdp=2, tensor=2) == {"data": 2, "fsdp": 2, "tensor": 2}
+    assert sizes() == {"data": 1, "fsdp": 8, "context": 1, "tensor": 1}
+    assert sizes(tensor=2) == {"data": 1, "fsdp": 4, "context": 1, "tensor": 2}
+    assert sizes(data=-1, fsdp=2, tensor=2) == {"data": 2, "fsdp": 2, "context": 1, "tensor": 2}
+    assert sizes(data=2, fsdp=2, context=2) == {"data": 2, "fsdp": 2, "context": 2, "tensor": 1}
 
 
 def test_axes_are_auto_and_every_device_is_used_once():
     mesh = parallel.make_mesh(tensor=2)
-    assert mesh.axis_names == ("data", "fsdp", "tensor")
+    assert mesh.axis_names == ("data", "fsdp", "context", "tensor")
     assert set(mesh.axis_types) == {AxisType.Auto}
     assert {device.id for device in mesh.devices.flat} == set(range(8))
 
 
 def test_a_mesh_over_some_devices():
     mesh = parallel.make_mesh(devices=jax.devices()[:2])
-    assert dict(mesh.shape) == {"data": 1, "fsdp": 2, "tensor": 1}
+    assert dict(mesh.shape) == {"data": 1, "fsdp": 2, "context": 1, "tensor": 1}
 
 
 @pytest.mark.parametrize(
     ("kw", "message"),
     [
-        ({"tensor": 3}, "data=1, fsdp=-1, tensor=3: 3 does not divide the 8 devices"),
-        ({"fsdp": 4}, "data=1, fsdp=4, tensor=1: takes 4 devices, but there are 8"),
+        ({"tensor": 3}, "data=1, fsdp=-1, context=1, tensor=3: 3 does not divide the 8 devices"),
+        ({"fsdp": 4}, "data=1, fsdp=4, context=1, tensor=1: takes 4 devices, but there are 8"),
         ({"fsdp": 16}, "takes 16 devices, but there are 8"),
         ({"data": -1}, "one at most may be -1"),
         ({"tensor": 0}, "sizes are 1 or more"),

@@ -100,4 +100,5 @@ def _sequence(completion: Completion, old_logp_n: np.ndarray, advantage_n: np.nd
             "advantage": align(prompt, advantage_n),
             "loss_weight": response_mask(prompt, completion.policy_mask),
         },
+        prompt,
     )

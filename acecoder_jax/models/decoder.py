@@ -18,20 +18,28 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from acecoder_jax.models import linear, rope
-from acecoder_jax.models.attention import NO_WINDOW, attention, mask
+from acecoder_jax.models.attention import attend
+from acecoder_jax.models.attention.places import NO_WINDOW, Places
 from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.models.sharding import constrain
 
 Params = dict[str, Any]
 
-# What the backward pass keeps of a layer and what it computes again.
+# What the backward pass keeps of a layer beside its input, by the names that `Layer` gives; the rest it computes again.
+PRODUCTS = ("qkv", "attention", "out", "gate_up")
 REMAT: dict[str, Callable | None] = {
-    "none": None,
+    "none": None,  # everything is kept
     "full": jax.checkpoint_policies.nothing_saveable,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-}
+    "attention": jax.checkpoint_policies.save_only_these_names("attention"),
+    "dots": jax.checkpoint_policies.save_only_these_names(*PRODUCTS),  # no product of matrices is done again
+    "offload": jax.checkpoint_policies.save_and_offload_only_these_names(  # the same, kept in the host's memory
+        names_which_can_be_saved=[], names_which_can_be_offloaded=[*PRODUCTS], offload_src="device",
+        offload_dst="pinned_host",
+    ),
+}  # fmt: skip
 
 # Up to this many layers the scan is unrolled, where nothing is computed again: it still compiles fast, and saves a
 # small model the copies of a scan.
@@ -65,18 +73,28 @@ class Layer(nnx.Module):
         self.mlp_norm_d = nnx.Param(jnp.ones((d,)))
         self.gate_df, self.up_df, self.down_fd = weight(d, f), weight(d, f), weight(f, d)
 
-    def __call__(self, x_btd: jax.Array, cos_bth: jax.Array, sin_bth: jax.Array, mask_bts: jax.Array) -> jax.Array:
+    def __call__(
+        self, x_btd: jax.Array, cos_bth: jax.Array, sin_bth: jax.Array, places: Places, window: Any, backend: str
+    ) -> jax.Array:
         """The block's output, [b, t, d] in x's type."""
         dtype = x_btd.dtype
-        x_btd = x_btd + self._attention(x_btd, cos_bth, sin_bth, mask_bts).astype(dtype)
+        out_btd = self._attention(x_btd, cos_bth, sin_bth, places, window, backend)
+        x_btd = x_btd + checkpoint_name(out_btd.astype(dtype), "out")
         y_btd = rms_norm(x_btd, self.mlp_norm_d[...], self.config.rms_norm_eps)
-        gate_btf = constrain(linear.einsum("btd,df->btf", y_btd, self.gate_df[...], dtype), "btf")
-        up_btf = linear.einsum("btd,df->btf", y_btd, self.up_df[...], dtype)
-        y_btf = (jax.nn.silu(gate_btf) * up_btf).astype(dtype)
+        gate_btf = self._product("btd,df->btf", y_btd, "gate_df", "gate_up")
+        up_btf = self._product("btd,df->btf", y_btd, "up_df", "gate_up")
+        y_btf = (jax.nn.silu(gate_btf.astype(jnp.float32)) * up_btf).astype(dtype)
         x_btd = x_btd + linear.einsum("btf,fd->btd", y_btf, self.down_fd[...], dtype).astype(dtype)
         return constrain(x_btd, "btd")
 
-    def _attention(self, x_btd: jax.Array, cos_bth: jax.Array, sin_bth: jax.Array, mask_bts: jax.Array) -> jax.Array:
+    def _product(self, equation: str, x: jax.Array, name: str, kept_as: str) -> jax.Array:
+        """A product with a weight, in x's type, under a name for the remat policies."""
+        y = linear.einsum(equation, x, getattr(self, name)[...], x.dtype).astype(x.dtype)
+        return checkpoint_name(constrain(y, equation.split("->")[1]), kept_as)
+
+    def _attention(
+        self, x_btd: jax.Array, cos_bth: jax.Array, sin_bth: jax.Array, places: Places, window: Any, backend: str
+    ) -> jax.Array:
         dtype = x_btd.dtype
         y_btd = rms_norm(x_btd, self.attn_norm_d[...], self.config.rms_norm_eps)
         q_btnh = linear.einsum("btd,dnh->btnh", y_btd, self.q_dnh[...], dtype) + self.q_bias_nh[...]
@@ -84,10 +102,10 @@ class Layer(nnx.Module):
         v_btkh = linear.einsum("btd,dkh->btkh", y_btd, self.v_dkh[...], dtype) + self.v_bias_kh[...]
         q_btnh = constrain(rope.rotate(q_btnh, cos_bth, sin_bth).astype(dtype), "btnh")
         k_btkh = constrain(rope.rotate(k_btkh, cos_bth, sin_bth).astype(dtype), "btkh")
-        out_btnh = attention(
-            q_btnh, k_btkh, v_btkh.astype(dtype), mask_bts, scale=self.config.head_dim**-0.5, dtype=dtype
-        )
-        return linear.einsum("btnh,nhd->btd", out_btnh.astype(dtype), self.o_nhd[...], dtype)
+        q_btnh, k_btkh, v_btkh = (checkpoint_name(x, "qkv") for x in (q_btnh, k_btkh, v_btkh.astype(dtype)))
+        scale = self.config.head_dim**-0.5
+        out_btnh = attend(q_btnh, k_btkh, v_btkh, places, window, backend=backend, scale=scale)
+        return linear.einsum("btnh,nhd->btd", out_btnh, self.o_nhd[...], dtype)
 
 
 class Decoder(nnx.Module):
@@ -109,26 +127,24 @@ class Decoder(nnx.Module):
 
         self.layers = stack(rngs)
 
-    def hidden(
-        self, tokens_bt: jax.Array, segment_bt: jax.Array, position_bt: jax.Array, dtype: jnp.dtype, remat: str
-    ) -> jax.Array:
+    def hidden(self, tokens_bt: jax.Array, places: Places, dtype: jnp.dtype, remat: str, backend: str) -> jax.Array:
         """Tokens to the hidden state after the final norm, [b, t, d] of dtype. Segment 0 is padding."""
         config = self.config
-        cos_bth, sin_bth = rope.tables(config, position_bt)
+        cos_bth, sin_bth = rope.tables(config, places.position_bt)
         x_btd = constrain(self.embed_vd[...][tokens_bt].astype(dtype), "btd")
-        windows_l = jnp.array([window or NO_WINDOW for window in config.windows])
+        windows = [window or NO_WINDOW for window in config.windows]
         layer_graph, layer_state = nnx.split(self.layers)
 
         def block(x_btd, layer):
             state, window = layer
-            mask_bts = mask(segment_bt, position_bt, segment_bt, position_bt, window)
-            return nnx.merge(layer_graph, state)(x_btd, cos_bth, sin_bth, mask_bts), None
+            one = windows[0] if len(set(windows)) == 1 else window  # a fused kernel has to know it when it is compiled
+            return nnx.merge(layer_graph, state)(x_btd, cos_bth, sin_bth, places, one, backend), None
 
         if (policy := REMAT[remat]) is not None:
             block = jax.checkpoint(block, policy=policy, prevent_cse=False)
         # Only a loop keeps what is computed again apart from its first computation: unrolled, XLA makes them one again.
         unrolled = policy is None and config.num_layers <= UNROLLED
-        x_btd, _ = jax.lax.scan(block, x_btd, (layer_state, windows_l), unroll=unrolled)
+        x_btd, _ = jax.lax.scan(block, x_btd, (layer_state, jnp.array(windows)), unroll=unrolled)
         return rms_norm(x_btd, self.final_norm_d[...], config.rms_norm_eps)
 
 
@@ -146,11 +162,16 @@ def logits(params: Params, hidden: jax.Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A model as pure functions over a parameter tree. dtype: of the products; the master parameters are float32."""
+    """A model as pure functions over a parameter tree.
+
+    dtype: of the products; the master parameters are float32. remat: what the backward pass keeps, a name of REMAT.
+    attention: a back end of models/attention.
+    """
 
     config: ModelConfig
     dtype: Any = jnp.bfloat16
     remat: str = "full"
+    attention: str = "xla"
 
     def __post_init__(self):
         if self.remat not in REMAT:
@@ -174,11 +195,18 @@ class Model:
 
         return jax.jit(make, out_shardings=shardings)(key)
 
-    def hidden(self, params: Params, tokens_bt: jax.Array, segment_bt: jax.Array, position_bt: jax.Array) -> jax.Array:
-        """The final hidden states, [b, t, d] of dtype. Padding has segment 0; positions start at 0 in each segment."""
+    def hidden(
+        self, params: Params, tokens_bt: jax.Array, segment_bt: jax.Array, position_bt: jax.Array,
+        branch_bt: jax.Array | None = None,
+    ) -> jax.Array:  # fmt: skip
+        """The final hidden states, [b, t, d] of dtype. Padding has segment 0; positions start at 0 in each segment.
+
+        branch_bt: where several responses go on from one prompt (models/attention/places.py); None where none does.
+        """
         decoder = nnx.merge(self._abstract[0], params)
-        return decoder.hidden(tokens_bt, segment_bt, position_bt, self.dtype, self.remat)
+        places = Places(segment_bt, position_bt, branch_bt)
+        return decoder.hidden(tokens_bt, places, self.dtype, self.remat, self.attention)
 
     def logits(self, params: Params, tokens_bt: jax.Array, segment_bt: jax.Array, position_bt: jax.Array) -> jax.Array:
-        """The whole [b, t, v] of float32 logits: for tests and short rows; training chunks them (training/loss.py)."""
+        """The whole [b, t, v] of float32 logits: for tests and short rows; training chunks them (training/head.py)."""
         return logits(params, self.hidden(params, tokens_bt, segment_bt, position_bt))

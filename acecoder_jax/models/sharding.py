@@ -1,8 +1,8 @@
 """Which axis of an array lies on which axis of the mesh: one table for parameters and activations.
 
 An array's axes are the letters at the end of its name: `q_dnh` is (embed, heads, head_dim), and a parameter inside
-`layers` has the layer axis in front. Mesh axes: data (replicas), fsdp (parameters and batch split), tensor (heads,
-hidden units and vocabulary split).
+`layers` has the layer axis in front. Mesh axes: data (replicas), fsdp (parameters and batch split), context (the
+time of a row split), tensor (heads, hidden units and vocabulary split).
 """
 
 import logging
@@ -24,7 +24,7 @@ AXES: dict[str, tuple[str, Any, Any]] = {
     "m": ("micro_batch", None, None),
     "b": ("batch", None, ("data", "fsdp")),
     "s": ("slots", None, ("data", "fsdp")),
-    "t": ("time", None, None),
+    "t": ("time", None, "context"),
     "c": ("cache", None, None),
     "g": ("heads_per_kv_head", None, None),
     "x": ("heads_per_kv_head_and_kv", None, None),
@@ -76,7 +76,17 @@ def param_shardings(params: Mapping[str, Any], mesh: Mesh) -> Any:
 
 def sharding(shape: tuple[int, ...], letters: str, mesh: Mesh) -> NamedSharding:
     """The sharding of an activation or an input batch whose axes are these letters."""
-    return NamedSharding(mesh, _spec(letters, shape, mesh, 2))
+    return NamedSharding(mesh, activation_spec(letters, shape, mesh))
+
+
+def activation_spec(letters: str, shape: tuple[int, ...], mesh: Any) -> PartitionSpec:
+    """The partition of an activation over a mesh, real or abstract."""
+    return _spec(letters, shape, mesh, 2)
+
+
+def parameter_spec(letters: str, shape: tuple[int, ...], mesh: Any) -> PartitionSpec:
+    """The partition of a parameter over a mesh, real or abstract."""
+    return _spec(letters, shape, mesh, 1)
 
 
 def named_shardings(tree: Any, mesh: Mesh) -> Any:

@@ -128,5 +128,6 @@ def _sequence(words: Any, problem: Problem, reply: str, style: str) -> TokenSequ
     prompt = rollout.prompt_tokens(words, problem, style)
     response = [*words.encode(reply, add_special_tokens=False), words.eos_token_id]
     return TokenSequence(
-        np.array([*prompt, *response], np.int32), {"loss_weight": response_mask(len(prompt), [1] * len(response))}
-    )
+        np.array([*prompt, *response], np.int32), {"loss_weight": response_mask(len(prompt), [1] * len(response))},
+        len(prompt),
+    )  # fmt: skip

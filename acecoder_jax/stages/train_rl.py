@@ -102,6 +102,8 @@ def check(config: ConfigDict) -> None:
         raise ValueError(
             "config.model is empty, and this preset makes no policy of its own: name a directory or hub id"
         )
+    if config.shuffle not in ("prompts", "samples"):
+        raise ValueError(f"shuffle is {config.shuffle!r}: it is 'prompts' or 'samples'")
     longest = config.max_prompt_tokens + config.max_new_tokens - 1
     if config.trainer.row_tokens < longest:
         raise ValueError(
@@ -181,15 +183,10 @@ def logps(
 ) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
     """Log-probs of every response's tokens under the trainer's policy and under the reference: [n] each."""
     completions = [one.completion for one in scored]
-    plain = [TokenSequence(np.array(c.prompt_tokens + c.tokens, np.int32), {}) for c in completions]
-
-    def of(params: Params) -> list[np.ndarray]:
-        return [
-            logp_n[len(c.prompt_tokens) - 1 :]
-            for c, logp_n in zip(completions, trainer.logps(params, plain), strict=True)
-        ]
-
-    return of(params), None if ref_params is None else of(ref_params)
+    plain = [
+        TokenSequence(np.array(c.prompt_tokens + c.tokens, np.int32), {}, len(c.prompt_tokens)) for c in completions
+    ]
+    return trainer.logps(params, plain), None if ref_params is None else trainer.logps(ref_params, plain)
 
 
 def learn(
@@ -199,7 +196,7 @@ def learn(
     """One pass over a rollout in mini-batches; the mean of the updates' metrics."""
     sequences, row = algorithm.prepare([one.completion for one in scored], earned, old, ref)
     updates = []
-    for batch in minibatches(sequences, config.minibatch, config.seed, rollout):
+    for batch in minibatches(sequences, config.minibatch, config.seed, rollout, config.shuffle == "prompts"):
         state, numbers = trainer.update(state, trainer.pack(batch))
         updates.append(numbers)
     if not updates:  # the sandbox broke on every sample

@@ -16,15 +16,22 @@ Batch = dict[str, np.ndarray]  # tokens_mbt, target_mbt, segment_mbt, position_m
 class TokenSequence:
     """One prompt and response, with numbers for each predicted token.
 
-    tokens: [n + 1]. per_token: name -> [n], aligned with the targets tokens[1:].
+    tokens: [n + 1]. per_token: name -> [n], aligned with the targets tokens[1:]. prompt: how many of the tokens are
+    given, so that nothing is asked of their prediction; 1 where all that can be predicted is.
     Prompt [10, 11], response [20, 1]: inputs [10, 11, 20], targets [11, 20, 1], response mask [0, 1, 1].
     """
 
     tokens: np.ndarray
     per_token: Mapping[str, np.ndarray]
+    prompt: int = 1
 
     def __len__(self) -> int:
         return len(self.tokens) - 1
+
+    @property
+    def wanted(self) -> int:
+        """How many targets are predicted: those after the prompt."""
+        return len(self.tokens) - self.prompt
 
     def scaled(self, name: str, factor: float) -> "TokenSequence":
         """The same sequence with one of its arrays multiplied."""
@@ -44,62 +51,135 @@ def align(prompt_tokens: int, response_n: Sequence[float] | np.ndarray) -> np.nd
 
 @dataclasses.dataclass(frozen=True)
 class Packed:
-    """arrays: each [micro-batches, rows, row_tokens]; places: for each sequence in order, (micro-batch, row, start)."""
+    """arrays: each [micro-batches, rows, row_tokens]; places: for each sequence in order, (micro-batch, row, start).
+
+    start: of its wanted part, whose length is in lengths. tokens: how many places of the rows in use hold a token.
+    """
 
     arrays: Batch
     micro_batches: int
     places: tuple[tuple[int, int, int], ...]
     lengths: tuple[int, ...]
+    tokens: int = 0
+
+    @property
+    def padding_share(self) -> float:
+        """The share of the micro-batches in use that holds no token."""
+        return 1 - self.tokens / (self.micro_batches * int(np.prod(self.arrays["tokens_mbt"].shape[1:])))
 
     def unpack(self, array_mbt: np.ndarray) -> list[np.ndarray]:
-        """Each sequence's part of a per-token array, in the order in which the sequences came."""
+        """The wanted part of each sequence in a per-token array, in the order in which the sequences came."""
         return [array_mbt[m, b, start : start + n] for (m, b, start), n in zip(self.places, self.lengths, strict=True)]
 
 
-def first_fit_decreasing(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
-    """Rows of sequence indices, the longest first, each into the first row with room (Johnson 1973)."""
-    rows: list[list[int]] = []
+@dataclasses.dataclass
+class _Group:
+    """Sequences with one prompt in one row. shared: tokens of the prompt that stand there once, before them."""
+
+    shared: int
+    members: list[int]
+
+
+def fill_rows(sequences: Sequence[TokenSequence], row_tokens: int, share: bool) -> list[list[_Group]]:
+    """Rows of groups: first-fit decreasing (Johnson 1973) by the size of a prompt with all its responses.
+
+    A group goes whole into the first row with room for it; where there is none its responses go one by one, the longest
+    first, to a row that has their prompt already or else to the first with room for both.
+    """
+    by_prompt: dict[Any, list[int]] = {}
+    for i, sequence in enumerate(sequences):
+        shareable = share and sequence.prompt > 1
+        by_prompt.setdefault(sequence.tokens[: sequence.prompt].tobytes() if shareable else i, []).append(i)
+    groups = []
+    for members in by_prompt.values():
+        members.sort(key=lambda i: (-len(sequences[i]), i))
+        shared = sequences[members[0]].prompt - 1 if len(members) > 1 else 0
+        groups.append((shared, members, shared + sum(len(sequences[i]) - shared for i in members)))
+    groups.sort(key=lambda group: (-group[2], group[1][0]))
+    rows: list[list[_Group]] = []
     room: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        row = next((r for r, free in enumerate(room) if free >= lengths[index]), None)
-        if row is None:
+
+    def place(shared: int, members: list[int], needed: int) -> int | None:
+        row = next((r for r, free in enumerate(room) if free >= needed), None)
+        if row is None and needed <= row_tokens:
             rows.append([])
             room.append(row_tokens)
             row = len(rows) - 1
-        rows[row].append(index)
-        room[row] -= lengths[index]
+        if row is not None:
+            rows[row].append(_Group(shared, list(members)))
+            room[row] -= needed
+        return row
+
+    for shared, members, needed in groups:
+        if len(members) == 1 or needed <= max(room, default=0):
+            place(shared, members, needed)
+            continue
+        homes: dict[int, _Group] = {}
+        for i in members:
+            n = len(sequences[i]) - shared
+            if (home := next((r for r in homes if room[r] >= n), None)) is not None:
+                homes[home].members.append(i)
+                room[home] -= n
+            elif (row := place(shared, [i], shared + n)) is not None:
+                homes[row] = rows[row][-1]
     return rows
 
 
-def pack(sequences: Sequence[TokenSequence], *, rows: int, row_tokens: int) -> Packed:
-    """Packs sequences into micro-batches of `rows` rows. Segment 0 is padding; a row's sequences are 1, 2, ...
+def pack(sequences: Sequence[TokenSequence], *, rows: int, row_tokens: int, share: bool = False) -> Packed:
+    """Packs sequences into micro-batches of `rows` rows. Segment 0 is padding; what a row holds are segments 1, 2, ...
+
+    share: sequences with the same prompt have one copy of it in a row. All its tokens but the last stand first, as
+    branch 0; each response follows as a branch of its own that begins with the prompt's last token, from which its
+    first token is predicted. The batch then has `branch_mbt`.
+    Prompt [10, 11], responses [20, 1] and [30, 1] -> tokens [10, 11, 20, 11, 30], targets [11, 20, 1, 30, 1], branches
+    [0, 1, 1, 2, 2], positions [0, 1, 2, 1, 2].
 
     The number of micro-batches is allocated for the worst case, one sequence a row, so that the shape depends on the
     number of sequences alone; `micro_batches` says how many are in use. ValueError for a sequence longer than a row.
     """
-    lengths = [len(sequence) for sequence in sequences]
     if not sequences:
         raise ValueError("nothing to pack: there are no sequences")
-    if max(lengths) > row_tokens:
-        raise ValueError(f"a sequence of {max(lengths)} tokens is longer than a row of {row_tokens}")
-    filled = first_fit_decreasing(lengths, row_tokens)
+    if (longest := max(map(len, sequences))) > row_tokens:
+        raise ValueError(f"a sequence of {longest} tokens is longer than a row of {row_tokens}")
+    filled = fill_rows(sequences, row_tokens, share)
     shape = (-(-len(sequences) // rows), rows, row_tokens)
-    arrays = {name: np.zeros(shape, np.int32) for name in ("tokens", "target", "segment", "position")}
+    integers = ("tokens", "target", "segment", "position", "wanted", *(["branch"] if share else []))
+    arrays = {name: np.zeros(shape, np.int32) for name in integers}
     arrays |= {name: np.zeros(shape, np.float32) for name in sequences[0].per_token}
     places: list[tuple[int, int, int]] = [(0, 0, 0)] * len(sequences)
-    for number, members in enumerate(filled):
+    used = 0
+    for number, groups in enumerate(filled):
         m, b, start = number // rows, number % rows, 0
-        for segment, index in enumerate(members, start=1):
-            sequence, n = sequences[index], lengths[index]
-            here = (m, b, slice(start, start + n))
-            arrays["tokens"][here], arrays["target"][here] = sequence.tokens[:-1], sequence.tokens[1:]
-            arrays["segment"][here], arrays["position"][here] = segment, np.arange(n)
-            for name, array_n in sequence.per_token.items():
-                arrays[name][here] = array_n
-            places[index] = (m, b, start)
-            start += n
+        row = {name: array[m, b] for name, array in arrays.items()}
+        for segment, group in enumerate(groups, start=1):
+            first = start
+            if group.shared:
+                _write(row, sequences[group.members[0]], start, 0, group.shared)
+                start += group.shared
+            for branch, i in enumerate(group.members, start=1):
+                one = sequences[i]
+                _write(row, one, start, group.shared, len(one))
+                if group.shared:
+                    row["branch"][start : start + len(one) - group.shared] = branch
+                start += len(one) - group.shared
+                places[i] = (m, b, start - one.wanted)
+            row["segment"][first:start] = segment
+        used += start
     named = {f"{name}_mbt": array for name, array in arrays.items()}
-    return Packed(named, -(-len(filled) // rows), tuple(places), tuple(lengths))
+    lengths = tuple(sequence.wanted for sequence in sequences)
+    return Packed(named, -(-len(filled) // rows), tuple(places), lengths, used)
+
+
+def _write(row: Mapping[str, np.ndarray], one: TokenSequence, at: int, start: int, stop: int) -> None:
+    """Writes the targets [start, stop) of a sequence, with their inputs, into a row from place `at` on."""
+    here, part = slice(at, at + stop - start), slice(start, stop)
+    row["tokens"][here], row["target"][here] = one.tokens[:-1][part], one.tokens[1:][part]
+    row["position"][here] = np.arange(start, stop)
+    row["wanted"][here] = np.arange(start, stop) >= one.prompt - 1
+    for name, array_n in one.per_token.items():
+        if name == "loss_weight" and np.any(array_n[: one.prompt - 1]):
+            raise ValueError("a sequence has a loss weight within its prompt: nothing there is predicted")
+        row[name][here] = array_n[part]
 
 
 def micro_batch(arrays: Mapping[str, Any], index: Any) -> dict[str, Any]:
@@ -108,9 +188,16 @@ def micro_batch(arrays: Mapping[str, Any], index: Any) -> dict[str, Any]:
 
 
 def minibatches(
-    sequences: Sequence[TokenSequence], size: int, seed: int, rollout: int
+    sequences: Sequence[TokenSequence], size: int, seed: int, rollout: int, by_prompt: bool = False
 ) -> Iterator[list[TokenSequence]]:
-    """The sequences of a rollout in mini-batches of `size`, the last one smaller, in an order of (seed, rollout)."""
-    order = np.random.default_rng((seed, rollout)).permutation(len(sequences))
-    for start in range(0, len(sequences), size):
-        yield [sequences[i] for i in order[start : start + size]]
+    """The sequences of a rollout in mini-batches of `size`, the last one smaller, in an order of (seed, rollout).
+
+    by_prompt: prompts are shuffled with their samples, so that those of one prompt meet in a mini-batch and share it.
+    """
+    alike: dict[Any, list[TokenSequence]] = {}
+    for i, one in enumerate(sequences):
+        alike.setdefault(one.tokens[: one.prompt].tobytes() if by_prompt else i, []).append(one)
+    groups = list(alike.values())
+    order = [one for g in np.random.default_rng((seed, rollout)).permutation(len(groups)) for one in groups[g]]
+    for start in range(0, len(order), size):
+        yield order[start : start + size]

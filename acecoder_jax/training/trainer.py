@@ -8,6 +8,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from acecoder_jax.models.attention import SHARES_PROMPTS, choose
 from acecoder_jax.models.decoder import Model, Params
 from acecoder_jax.training import packing, state
 from acecoder_jax.training.checkpoint import Checkpoints
@@ -23,6 +24,7 @@ class Trainer:
     """update: (state, packed mini-batch) -> (state, metrics). logps: (params, sequences) -> log-probs a sequence.
 
     abstract, shardings: the state's shapes and where each leaf lies. rows, row_tokens: the shape of a micro-batch.
+    share: whether the responses of a micro-batch share one copy of their prompt.
     """
 
     model: Model
@@ -34,12 +36,13 @@ class Trainer:
     shardings: TrainState
     rows: int
     row_tokens: int
+    share: bool
 
     def pack(self, sequences: Sequence[TokenSequence]) -> Packed:
         """A mini-batch in the trainer's shape, with loss weights divided by their sum: a mean over its tokens."""
         total = sum(float(np.sum(sequence.per_token["loss_weight"])) for sequence in sequences)
         scaled = [sequence.scaled("loss_weight", 1 / total) for sequence in sequences]
-        return packing.pack(scaled, rows=self.rows, row_tokens=self.row_tokens)
+        return packing.pack(scaled, rows=self.rows, row_tokens=self.row_tokens, share=self.share)
 
     def start(self, params: Callable[[], Params], checkpoints: Checkpoints) -> tuple[TrainState, int]:
         """The newest checkpointed state and its step; a fresh state around params() and 0 where there is none."""
@@ -59,13 +62,24 @@ def make_trainer(
     rows: int,
     row_tokens: int,
     logit_chunk: int,
+    attention: str = "auto",
+    share_prompts: bool = True,
 ) -> Trainer:
-    """optimizer: the knobs of `make_optimizer`; updates: how many the schedule spans.
+    """optimizer: the knobs of `make_optimizer`; updates: how many the schedule spans. logit_chunk: tokens of a device
+    whose logits exist at once. attention: a back end of models/attention, or "auto". share_prompts: responses of one
+    prompt share its copy where the back end allows it.
 
-    ValueError where the rows of a micro-batch cannot be split evenly over the mesh: each device would do them all.
+    ValueError where a micro-batch cannot be split evenly over the mesh: each device would do all of it.
     """
     if rows % (shards := mesh.shape["data"] * mesh.shape["fsdp"]):
         raise ValueError(f"trainer.rows is {rows}: not a multiple of the {shards} shards (data x fsdp) of the mesh")
+    if row_tokens % mesh.shape["context"]:
+        raise ValueError(
+            f"trainer.row_tokens is {row_tokens}: not a multiple of the mesh's context axis, {mesh.shape['context']}"
+        )
+    backend = choose(attention, mesh.devices.flat[0].platform, model.dtype)
+    model = dataclasses.replace(model, attention=backend)
+    share = share_prompts and backend in SHARES_PROMPTS
     adam, schedule = make_optimizer(updates=updates, **optimizer)
     abstract = state.abstract(model.abstract_params, adam)
     shardings = state.state_shardings(abstract, mesh)
@@ -74,9 +88,10 @@ def make_trainer(
         optimizer=adam,
         schedule=schedule,
         update=make_update(model, loss, adam, logit_chunk=logit_chunk, mesh=mesh, shardings=shardings),
-        logps=make_logps(model, rows=rows, row_tokens=row_tokens, logit_chunk=logit_chunk, mesh=mesh),
+        logps=make_logps(model, rows=rows, row_tokens=row_tokens, logit_chunk=logit_chunk, share=share, mesh=mesh),
         abstract=abstract,
         shardings=shardings,
         rows=rows,
         row_tokens=row_tokens,
+        share=share,
     )

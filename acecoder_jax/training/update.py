@@ -18,7 +18,7 @@ from acecoder_jax.training.loss import Loss, Metrics, token_logps
 from acecoder_jax.training.packing import Batch, Packed, TokenSequence, micro_batch, pack
 from acecoder_jax.training.state import TrainState
 
-MODEL_INPUTS = ("tokens_mbt", "target_mbt", "segment_mbt", "position_mbt")
+MODEL_INPUTS = ("tokens_mbt", "target_mbt", "wanted_mbt", "segment_mbt", "position_mbt", "branch_mbt")
 
 
 def place(arrays: Batch, mesh: jax.sharding.Mesh | None) -> dict[str, Any]:
@@ -29,9 +29,18 @@ def place(arrays: Batch, mesh: jax.sharding.Mesh | None) -> dict[str, Any]:
 
 
 def make_logps(
-    model: Model, *, rows: int, row_tokens: int, logit_chunk: int, mesh: jax.sharding.Mesh | None = None
+    model: Model,
+    *,
+    rows: int,
+    row_tokens: int,
+    logit_chunk: int,
+    share: bool = False,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> Callable[[Params, list[TokenSequence]], list[np.ndarray]]:
-    """The function (params, sequences) -> log-prob of each target of each sequence, [n] each, in order."""
+    """The function (params, sequences) -> log-prob of each wanted target of each sequence, [n] each, in order.
+
+    share: sequences with the same prompt have one copy of it in a row.
+    """
 
     @jax.jit
     def run(params: Params, arrays: dict[str, jax.Array], count: jax.Array) -> jax.Array:
@@ -42,8 +51,8 @@ def make_logps(
         return jax.lax.fori_loop(0, count, body, jnp.zeros(arrays["tokens_mbt"].shape, jnp.float32))
 
     def logps(params: Params, sequences: list[TokenSequence]) -> list[np.ndarray]:
-        packed = pack(sequences, rows=rows, row_tokens=row_tokens)
-        arrays = place({name: packed.arrays[name] for name in MODEL_INPUTS}, mesh)
+        packed = pack(sequences, rows=rows, row_tokens=row_tokens, share=share)
+        arrays = place({name: array for name, array in packed.arrays.items() if name in MODEL_INPUTS}, mesh)
         return packed.unpack(jax.device_get(run(params, arrays, packed.micro_batches)))
 
     return logps

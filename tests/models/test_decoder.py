@@ -13,7 +13,8 @@ import pytest
 
 from acecoder_jax.models import layout
 from acecoder_jax.models.config import PUBLISHED, ModelConfig
-from acecoder_jax.models.decoder import REMAT, UNROLLED, Model, rms_norm
+from acecoder_jax.models.decoder import UNROLLED, Model, rms_norm
+from acecoder_jax.models.decoder import logits as decoder_logits
 
 CONFIG = ModelConfig(
     vocab_size=50, hidden_size=16, intermediate_size=24, num_layers=3, num_heads=4, num_kv_heads=2, head_dim=4,
@@ -100,6 +101,21 @@ def test_packed_and_left_padded_rows_are_as_the_sequences_alone(params, tokens_b
     np.testing.assert_array_equal(together[1, 5:], other[1, 5:])  # what stands in the padding does not matter
 
 
+def test_responses_that_share_a_prompt_are_as_the_sequences_alone(params, tokens_bt):
+    prompt_n, first_n, second_n = tokens_bt[0, :4], tokens_bt[0, 4:8], tokens_bt[1, :3]
+    shared_t = np.concatenate([prompt_n, first_n, second_n, [0]])
+    segment_t, branch_t = [1] * 11 + [0], [0] * 4 + [1] * 4 + [2] * 3 + [0]
+    position_t = [*range(4), *range(4, 8), *range(4, 7), 0]
+    model = Model(CONFIG, jnp.float32)
+    rows = (np.array([numbers]) for numbers in (shared_t, segment_t, position_t, branch_t))
+    together = jax.jit(lambda params, *rows: decoder_logits(params, model.hidden(params, *rows)))(params, *rows)[0]
+    for response_n, at in ((first_n, 4), (second_n, 8)):
+        alone_n = np.concatenate([prompt_n, response_n, np.zeros(TIME - 4 - len(response_n), int)])
+        alone = logits(params, np.stack([alone_n, alone_n]))[0]
+        np.testing.assert_allclose(together[:4], alone[:4], atol=1e-5)
+        np.testing.assert_allclose(together[at : at + len(response_n)], alone[4 : 4 + len(response_n)], atol=1e-5)
+
+
 def test_a_windowed_layer_forgets(params, tokens_bt):
     # One full and two windowed layers: with the first layer's attention off, a token reaches 2 + 2 further at most.
     o_lnhd = params["layers"]["o_nhd"] * np.array([0, 1, 1])[:, None, None, None]
@@ -116,7 +132,7 @@ def test_what_the_backward_pass_keeps_changes_no_gradient(tokens_bt, capsys):
     params = random_params(Model(SCANNED))
     gradients, kept = {}, {}
     segment_bt, position_bt = np.ones((2, TIME), np.int32), np.tile(np.arange(TIME), (2, 1))
-    for remat in REMAT:
+    for remat in ("none", "dots", "attention", "full"):
         model = Model(SCANNED, jnp.float32, remat)
 
         def loss(params, model=model):
@@ -125,12 +141,12 @@ def test_what_the_backward_pass_keeps_changes_no_gradient(tokens_bt, capsys):
         gradients[remat] = jax.jit(jax.grad(loss))(params)
         jax.ad_checkpoint.print_saved_residuals(loss, params)
         kept[remat] = capsys.readouterr().out.count("output of scan")
-    for remat in ("full", "dots"):
+    for remat in ("full", "attention", "dots"):
         jax.tree.map(
             lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 * np.abs(other).max()),
             gradients[remat], gradients["none"],
         )  # fmt: skip
-    assert kept["full"] < kept["dots"] < kept["none"]  # the block's input; and the products; and all else
+    assert kept["full"] < kept["attention"] < kept["dots"] < kept["none"]
 
 
 def test_computing_again_saves_memory_in_a_small_model_too():
@@ -145,5 +161,5 @@ def test_computing_again_saves_memory_in_a_small_model_too():
 
 
 def test_an_unknown_policy_is_an_error_that_lists_them():
-    with pytest.raises(ValueError, match=r"'some'.*'dots', 'full', 'none'"):
+    with pytest.raises(ValueError, match=r"'some'.*'attention', 'dots', 'full', 'none', 'offload'"):
         Model(CONFIG, remat="some")

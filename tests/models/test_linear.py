@@ -40,13 +40,15 @@ def operands():
 
 @pytest.fixture(scope="module")
 def computed(operands):
-    """For each equation our results in float32 and in bfloat16, and those of JAX in float32; one program for all."""
+    """For each equation our results in float32, in bfloat16 and in bfloat16 on a CPU that multiplies it slowly, and
+    those of JAX in float32; one program for all."""
 
     def one(equation: str, x: jax.Array, w: jax.Array, g: jax.Array) -> Any:
-        ours = [
-            result_and_gradients(lambda x, w, dtype=dtype: linear.einsum(equation, x, w, dtype), x, w, g)
-            for dtype in (jnp.float32, jnp.bfloat16)
-        ]
+        ours = []
+        for dtype, slow in ((jnp.float32, False), (jnp.bfloat16, False), (jnp.bfloat16, True)):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(linear, "_slow_bfloat16", lambda slow=slow: slow)
+                ours.append(result_and_gradients(lambda x, w, t=dtype: linear.einsum(equation, x, w, t), x, w, g))
         return *ours, result_and_gradients(lambda x, w: jnp.einsum(equation, x, w), x, w, g)
 
     return jax.jit(lambda operands: {name: one(name, *xwg) for name, xwg in operands.items()})(operands)
@@ -54,13 +56,14 @@ def computed(operands):
 
 @pytest.mark.parametrize("equation", EQUATIONS)
 def test_float32_product_and_gradients_are_those_of_jax(computed, equation):
-    ours, _, theirs = computed[equation]
+    ours, *_, theirs = computed[equation]
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("equation", EQUATIONS)
-def test_bfloat16_products_accumulate_in_float32(operands, computed, equation):
+@pytest.mark.parametrize("way", [1, 2], ids=["bfloat16", "widened"])
+def test_bfloat16_products_accumulate_in_float32(operands, computed, equation, way):
     x, w, g = (np.asarray(a, jnp.bfloat16).astype(np.float32) for a in operands[equation])
     inputs, out = equation.split("->")
     left, right = inputs.split(",")
@@ -69,7 +72,7 @@ def test_bfloat16_products_accumulate_in_float32(operands, computed, equation):
         np.einsum(f"{out},{right}->{left}", g, w),
         np.einsum(f"{left},{out}->{right}", x, g),
     )
-    for one, other in zip(computed[equation][1], expected, strict=True):
+    for one, other in zip(computed[equation][way], expected, strict=True):
         assert one.dtype == jnp.float32
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
@@ -82,7 +85,9 @@ def test_gradients_come_back_in_the_types_of_the_operands():
     assert [one.dtype for one in shapes] == [jnp.float32, jnp.bfloat16, jnp.float32]
 
 
-def test_no_product_has_a_float32_operand():
+def test_no_product_has_a_float32_operand(monkeypatch):
+    monkeypatch.setattr(linear, "_slow_bfloat16", lambda: False)
+
     def loss(x, w):
         return jnp.sum(linear.einsum("btd,df->btf", x, w, jnp.bfloat16) ** 2)
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from acecoder_jax.models import native
-from acecoder_jax.models.attention import NO_WINDOW
+from acecoder_jax.models.attention.places import NO_WINDOW
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="no C++ compiler")
 CPU = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""

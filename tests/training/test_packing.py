@@ -8,7 +8,7 @@ import pytest
 from acecoder_jax.training.packing import (
     TokenSequence,
     align,
-    first_fit_decreasing,
+    fill_rows,
     micro_batch,
     minibatches,
     pack,
@@ -41,9 +41,13 @@ def test_a_prompt_of_one_token_has_nothing_masked():
 
 
 def test_first_fit_decreasing():
+    def rows(lengths: list[int], row_tokens: int) -> list[list[int]]:
+        filled = fill_rows([sequence(n) for n in lengths], row_tokens, share=False)
+        return [[i for group in row for i in group.members] for row in filled]
+
     # 6 opens row 0 (4 left), 5 opens row 1 (5 left), 4 fills row 0, 3 goes to row 1, 2 fills row 1, 2 opens row 2
-    assert first_fit_decreasing([2, 5, 3, 6, 2, 4], 10) == [[3, 5], [1, 2, 0], [4]]
-    assert first_fit_decreasing([1, 1, 1], 1) == [[0], [1], [2]]
+    assert rows([2, 5, 3, 6, 2, 4], 10) == [[3, 5], [1, 2, 0], [4]]
+    assert rows([1, 1, 1], 1) == [[0], [1], [2]]
 
 
 def test_rows_segments_and_positions():
@@ -86,11 +90,65 @@ def test_unpack_is_the_way_back(seed):
         assert numbers == list(range(1, len(numbers) + 1))
 
 
+def test_responses_share_their_prompt():
+    ones = [
+        TokenSequence(np.array([10, 11, 20, 1]), {"value": np.array([0, 0.5, 0.25])}, prompt=2),
+        TokenSequence(np.array([10, 11, 30, 31, 1]), {"value": np.array([0, 3, 4, 5])}, prompt=2),
+        TokenSequence(np.array([12, 11, 7]), {"value": np.array([0, 9])}, prompt=2),
+    ]
+    packed = pack(ones, rows=1, row_tokens=9, share=True)
+    row = {name: array[0, 0].tolist() for name, array in packed.arrays.items()}
+    assert row == {
+        "tokens_mbt": [10, 11, 30, 31, 11, 20, 12, 11, 0],
+        "target_mbt": [11, 30, 31, 1, 20, 1, 11, 7, 0],
+        "wanted_mbt": [0, 1, 1, 1, 1, 1, 0, 1, 0],
+        "segment_mbt": [1, 1, 1, 1, 1, 1, 2, 2, 0],
+        "position_mbt": [0, 1, 2, 3, 1, 2, 0, 1, 0],
+        "branch_mbt": [0, 1, 1, 1, 2, 2, 0, 0, 0],
+        "value_mbt": [0, 3, 4, 5, 0.5, 0.25, 0, 9, 0],
+    }
+    assert [part.tolist() for part in packed.unpack(packed.arrays["value_mbt"])] == [[0.5, 0.25], [3, 4, 5], [9]]
+    assert packed.padding_share == pytest.approx(1 / 9)
+    assert "branch_mbt" not in pack(ones, rows=1, row_tokens=9).arrays
+
+
+def test_a_group_too_large_for_a_row_goes_to_several():
+    ones = [TokenSequence(np.arange(4 + n), {}, prompt=4) for n in (5, 4, 4, 3)]  # 3 shared, then 5, 4, 4, 3
+    packed = pack(ones, rows=1, row_tokens=11, share=True)
+    assert packed.arrays["branch_mbt"][:, 0].max(-1).tolist()[:2] == [2, 2]
+    assert packed.micro_batches == 2
+    assert packed.tokens == 2 * 3 + 5 + 4 + 4 + 3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sharing_loses_nothing_and_pads_less(seed):
+    rng = np.random.default_rng(seed)
+    ones = []
+    for prompt in range(6):
+        start = rng.integers(0, 9, rng.integers(1, 9))
+        for _ in range(rng.integers(1, 9)):
+            tokens = np.concatenate([[prompt], start, rng.integers(0, 9, rng.integers(1, 12))])
+            ones.append(TokenSequence(tokens, {"value": rng.random(len(tokens) - 1)}, len(start) + 1))
+    order = rng.permutation(len(ones))
+    ones = [ones[i] for i in order]
+    packed, apart = (pack(ones, rows=2, row_tokens=24, share=share) for share in (True, False))
+    for name, array in packed.arrays.items():
+        if name != "branch_mbt":
+            for one, other in zip(packed.unpack(array), apart.unpack(apart.arrays[name]), strict=True):
+                if name != "segment_mbt":
+                    np.testing.assert_array_equal(one, other)
+    assert packed.arrays["wanted_mbt"].sum() == apart.arrays["wanted_mbt"].sum() == sum(one.wanted for one in ones)
+    assert packed.tokens < apart.tokens == sum(map(len, ones))
+    assert (packed.arrays["segment_mbt"] > 0).sum() == packed.tokens
+
+
 def test_errors():
     with pytest.raises(ValueError, match="a sequence of 7 tokens is longer than a row of 6"):
         pack([sequence(3), sequence(7)], rows=1, row_tokens=6)
     with pytest.raises(ValueError, match="no sequences"):
         pack([], rows=1, row_tokens=6)
+    with pytest.raises(ValueError, match="a loss weight within its prompt"):
+        pack([TokenSequence(np.arange(4), {"loss_weight": np.ones(3)}, prompt=2)], rows=1, row_tokens=6)
 
 
 def test_scaled():
@@ -104,7 +162,7 @@ def test_scaled():
 def test_micro_batch():
     packed = pack([sequence(4, 10), sequence(4, 20)], rows=1, row_tokens=4)
     batch = micro_batch(packed.arrays, 1)
-    assert batch.keys() == {"tokens_bt", "target_bt", "segment_bt", "position_bt", "value_bt"}
+    assert batch.keys() == {"tokens_bt", "target_bt", "wanted_bt", "segment_bt", "position_bt", "value_bt"}
     assert batch["tokens_bt"].tolist() == [[20, 21, 22, 23]]
 
 
@@ -118,3 +176,12 @@ def test_minibatches_are_a_function_of_seed_and_rollout():
     assert sorted(itertools.chain(*order(0, 0))) == list(range(10))
     assert order(0, 0) == order(0, 0)
     assert len({str(order(seed, rollout)) for seed in (0, 1) for rollout in (0, 1)}) == 4
+
+
+def test_minibatches_may_keep_the_samples_of_a_prompt_together():
+    sequences = [TokenSequence(np.array([i % 5, 9, i]), {}, prompt=2) for i in range(20)]
+    batches = list(minibatches(sequences, 8, 0, 0, by_prompt=True))
+    assert [len({int(s.tokens[0]) for s in batch}) for batch in batches] == [2, 2, 1]
+    assert sorted(int(s.tokens[2]) for batch in batches for s in batch) == list(range(20))
+    other = list(minibatches(sequences, 8, 0, 1, by_prompt=True))
+    assert [s.tokens[0] for s in other[0]] != [s.tokens[0] for s in batches[0]]

@@ -62,6 +62,14 @@ def test_a_misspelt_knob_is_an_error():
         )  # fmt: skip
 
 
+def test_a_row_that_cannot_be_split_over_the_context_axis_is_refused():
+    with pytest.raises(ValueError, match="row_tokens is 9: not a multiple of the mesh's context axis, 2"):
+        make_trainer(
+            Model(CONFIG), cross_entropy, parallel.make_mesh(data=2, fsdp=2, context=2), updates=1,
+            optimizer={"learning_rate": 1.0}, rows=4, row_tokens=9, logit_chunk=8,
+        )  # fmt: skip
+
+
 def test_rows_that_cannot_be_split_over_the_mesh_are_refused():
     with pytest.raises(ValueError, match="rows is 6: not a multiple of the 4 shards"):
         make_trainer(

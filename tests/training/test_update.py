@@ -24,7 +24,7 @@ CONFIG = ModelConfig(
 )  # fmt: skip
 MODEL = Model(CONFIG, jnp.float32, "none")
 LEARNING_RATE, LONGEST = 1e-3, 14
-MESHES = {"fsdp4_tensor2": (1, 4, 2), "data2_fsdp2_tensor2": (2, 2, 2)}
+MESHES = {"fsdp4_tensor2": (1, 4, 2), "data2_fsdp2_tensor2": (2, 2, 2), "fsdp2_tensor2_context2": (1, 2, 2, 2)}
 
 
 def keeps_gradient() -> optax.GradientTransformation:
@@ -181,6 +181,47 @@ def test_one_sequence_a_row(params, sequences, update, packed, reference):
 def test_other_micro_batches(params, sequences, reference):
     other = make_update(MODEL, LOSS, OPTIMIZER, logit_chunk=64)
     assert_same_update(run(params, pack(sequences, rows=2, row_tokens=24), other), reference)
+
+
+@pytest.fixture(scope="module")
+def grouped():
+    """Three prompts of 3, 5 and 1 tokens with 4, 3 and 2 responses, weights on the responses alone."""
+    rng = np.random.default_rng(3)
+    ones = []
+    for prompt, responses in ((3, 4), (5, 3), (1, 2)):
+        start = rng.integers(0, 72, prompt)
+        for n in rng.integers(1, 8, responses):
+            tokens = np.concatenate([start, rng.integers(0, 72, n)]).astype(np.int32)
+            per_token = {
+                "old_logp": rng.normal(-4, 0.3, len(tokens) - 1),
+                "advantage": rng.normal(size=len(tokens) - 1),
+                "loss_weight": (np.arange(len(tokens) - 1) >= prompt - 1) / 40,
+            }
+            ones.append(TokenSequence(tokens, per_token, prompt))
+    return ones
+
+
+@pytest.mark.parametrize("mesh", [None, *MESHES])
+def test_a_shared_prompt_gives_the_update_of_copies(params, grouped, update, mesh):
+    apart = jax.device_get(run(params, pack(grouped, rows=4, row_tokens=16), update))
+    packed = pack(grouped, rows=4, row_tokens=20, share=True)
+    assert packed.tokens < sum(map(len, grouped)) - 10
+    if mesh is None:
+        shared = run(params, packed, make_update(MODEL, LOSS, OPTIMIZER, logit_chunk=6))
+    else:
+        mesh = parallel.make_mesh(*MESHES[mesh])
+        shardings = train_state.state_shardings(train_state.abstract(MODEL.abstract_params, OPTIMIZER), mesh)
+        with jax.set_mesh(mesh):
+            shared = run(params, packed, make_update(MODEL, LOSS, OPTIMIZER, logit_chunk=6, mesh=mesh), shardings)
+    assert_same_update(shared, apart)
+
+
+def test_logps_of_shared_prompts_are_those_of_copies(params, grouped):
+    apart = make_logps(MODEL, rows=4, row_tokens=16, logit_chunk=5)(params, grouped)
+    shared = make_logps(MODEL, rows=2, row_tokens=24, logit_chunk=5, share=True)(params, grouped)
+    for one, other, sequence in zip(shared, apart, grouped, strict=True):
+        assert one.shape == (sequence.wanted,)
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_micro_batches_out_of_use_are_not_looked_at(params, update, packed, reference):

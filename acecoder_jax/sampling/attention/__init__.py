@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from acecoder_jax.models import native
-from acecoder_jax.models.attention import NO_WINDOW
+from acecoder_jax.models.attention.places import NO_WINDOW
 from acecoder_jax.models.sharding import by_shard
 from acecoder_jax.sampling.attention import gpu, tpu, xla
 

@@ -11,7 +11,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from acecoder_jax.models.attention import NO_WINDOW
+from acecoder_jax.models.attention.places import NO_WINDOW
 from acecoder_jax.sampling.attention import xla
 
 IMPLEMENTATION: Literal["cudnn", "xla"] = "cudnn"  # of jax.nn.dot_product_attention; a test on a CPU takes xla
@@ -46,6 +46,8 @@ def fused_attend(q_stnh, pages_pcjh, table_si, position_s, *, scale: float, wind
     """
     s, t = q_stnh.shape[:2]
     kv_sxjh = pages_pcjh[table_si].reshape(s, -1, *pages_pcjh.shape[2:])
+    written_sx = jnp.arange(kv_sxjh.shape[1]) < position_s[:, None] + t
+    kv_sxjh = jnp.where(written_sx[..., None, None], kv_sxjh, 0)  # a NaN of an earlier holder counts for nothing
     mask_s1tx = None
     if t > 1 or window is not None:
         age_stx = (position_s[:, None] + jnp.arange(t))[:, :, None] - jnp.arange(kv_sxjh.shape[1])

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from acecoder_jax.models import linear
-from acecoder_jax.models.attention import MASKED, NO_WINDOW
+from acecoder_jax.models.attention.places import MASKED, NO_WINDOW
 
 BLOCK = 128  # key tokens of a block, where a page has fewer
 
@@ -45,7 +45,10 @@ def attend(
         page_si = jax.lax.dynamic_slice_in_dim(table_si, block * block_pages, block_pages, axis=1)
         kv_sxkuh = pages_pcjh[page_si].reshape(s, x, k, 2, h)  # u: key, value
         k_skhx, v_skxh = kv_sxkuh[:, :, :, 0].transpose(0, 2, 3, 1), kv_sxkuh[:, :, :, 1].swapaxes(1, 2)
-        age_smx = position_sm[:, :, None] - (block * x + jnp.arange(x))
+        slot_x = block * x + jnp.arange(x)
+        # what an earlier holder of a page left in it counts for nothing, a NaN of his too
+        v_skxh = jnp.where((slot_x < position_s[:, None] + t)[:, None, :, None], v_skxh, 0)
+        age_smx = position_sm[:, :, None] - slot_x
         seen_skmx = ((age_smx >= 0) & (age_smx < (NO_WINDOW if window is None else window)))[:, None]
         scores_skmx = linear.einsum("skmh,skhx->skmx", q_skmh, k_skhx, pages_pcjh.dtype) * scale
         new_best_skm = jnp.maximum(best_skm, jnp.where(seen_skmx, scores_skmx, MASKED).max(-1))

@@ -186,3 +186,15 @@ def test_what_cudnn_does_not_take_is_plain_on_a_gpu(h, dtype):
 def lowered_for_cuda(inputs, window=None):
     traced = jax.jit(lambda *arrays: gpu.attend(*arrays, scale=0.3, window=window)).trace(*inputs)
     return traced.lower(lowering_platforms=("cuda",)).as_text()
+
+
+@pytest.mark.parametrize("attend", [xla.attend, gpu.fused_attend], ids=["xla", "gpu"])
+def test_what_an_earlier_holder_left_in_a_page_counts_for_nothing(monkeypatch, attend):
+    monkeypatch.setattr(gpu, "IMPLEMENTATION", "xla")
+    q_stnh, pages_pcjh, table_si, position_s = case((3, 20), 2)
+    table_si = jnp.where(table_si == 0, table_si[:, :1], table_si)  # no page of a row but its own
+    spoilt = pages_pcjh.at[table_si[0, 0], 5:].set(jnp.nan).at[table_si[1, 1], 22 - C :].set(jnp.nan)
+    np.testing.assert_array_equal(
+        run(attend, (q_stnh, spoilt, table_si[:, :2], position_s)),
+        run(attend, (q_stnh, pages_pcjh, table_si[:, :2], position_s)),
+    )

@@ -7,15 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acecoder_jax.models.attention import NO_WINDOW, attention, mask
+from acecoder_jax.models.attention.dense import attention
+from acecoder_jax.models.attention.places import NO_WINDOW, Places, mask
 
 masks = jax.jit(mask)
 
 
-def seen(segment_t: list[int], position_t: list[int], window: int = NO_WINDOW) -> list[list[int]]:
+def seen(
+    segment_t: list[int], position_t: list[int], window: int = NO_WINDOW, branch_t: list[int] | None = None
+) -> list[list[int]]:
     """The mask of one row that attends to itself."""
-    segment_bt, position_bt = np.array([segment_t]), np.array([position_t])
-    return np.asarray(masks(segment_bt, position_bt, segment_bt, position_bt, window))[0].astype(int).tolist()
+    rows = (None if numbers is None else np.array([numbers]) for numbers in (segment_t, position_t, branch_t))
+    places = Places(*rows)
+    return np.asarray(masks(places, places, window))[0].astype(int).tolist()
 
 
 def test_packed():
@@ -45,6 +49,16 @@ def test_a_window_goes_by_position_within_the_segment():
         [0, 0, 0, 1, 0, 0],
         [0, 0, 0, 1, 1, 0],
         [0, 0, 0, 0, 1, 1],
+    ]
+
+
+def test_branches_see_the_prompt_and_themselves():
+    assert seen([1, 1, 1, 1, 2], [0, 1, 2, 1, 0], branch_t=[0, 1, 1, 2, 0]) == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 0, 0, 1, 0],
+        [0, 0, 0, 0, 1],
     ]
 
 

@@ -1,0 +1,71 @@
+"""Attention of the training forward over packed rows, by back end: `chunked` is plain XLA, `splash` a TPU's kernel,
+`cudnn` an NVIDIA GPU's; `dense` is the reference that all are tested against.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+from acecoder_jax.models import sharding
+from acecoder_jax.models.attention import chunked, cudnn, splash
+from acecoder_jax.models.attention.places import Places
+
+BACKENDS: dict[str, Any] = {"xla": chunked.attend, "splash": splash.attend, "cudnn": cudnn.attend}
+SHARES_PROMPTS = ("xla", "cudnn")  # back ends that let responses branch off from one prompt
+
+
+def choose(name: str, platform: str, dtype: Any) -> str:
+    """The back end of a name; "auto" is the fused kernel of the platform where it has one for the type, else "xla".
+
+    ValueError for an unknown name, and for a kernel that is not this platform's.
+    """
+    fused = {"tpu": "splash", "gpu": "cudnn" if jnp.dtype(dtype).itemsize == 2 else "xla"}.get(platform, "xla")
+    if name not in ("auto", "xla", "splash", "cudnn"):
+        raise ValueError(f"unknown attention {name!r}; there are auto, {', '.join(BACKENDS)}")
+    if name not in ("auto", "xla", fused):
+        raise ValueError(f"attention {name!r} does not run on {platform} in {jnp.dtype(dtype)}; there are xla, {fused}")
+    return fused if name == "auto" else name
+
+
+def attend(
+    q_btnh: jax.Array, k_btkh: jax.Array, v_btkh: jax.Array, places: Places, window: jax.Array | int, *, backend: str,
+    scale: float,
+) -> jax.Array:  # fmt: skip
+    """Attention within packed rows: [b, t, n, h] of the queries' type.
+
+    In a mesh set by `jax.set_mesh` every device works on its own rows and heads; over the context axis it has a part of
+    the queries, and the keys of whole rows are gathered. KV heads fewer than tensor devices are repeated for them.
+    """
+    function = BACKENDS[backend]
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return function(q_btnh, k_btkh, v_btkh, places, places, window, scale)
+    n, k, tensor = q_btnh.shape[2], k_btkh.shape[2], mesh.shape["tensor"]
+    if k % tensor and tensor % k == 0 and n % tensor == 0:
+        k_btkh, v_btkh = (jnp.repeat(x, tensor // k, axis=2) for x in (k_btkh, v_btkh))
+    q_spec = sharding.activation_spec("btnh", (*q_btnh.shape[:2], k_btkh.shape[2], q_btnh.shape[3]), mesh)
+    rows, time, heads = q_spec[0], q_spec[1], q_spec[2]
+    kv_spec = PartitionSpec(rows, None, heads)
+    q_places, kv_places = PartitionSpec(rows, time), PartitionSpec(rows)
+    extra: tuple[Any, ...] = ()
+    extra_specs: tuple[Any, ...] = ()
+    if backend == "splash":
+        local = n // (tensor if heads else 1)
+        shards = mesh.shape["context"] if time else 1
+        kernel = splash.make_kernel(q_btnh.shape[1], k_btkh.shape[1], local, window, shards)
+        extra, extra_specs = (kernel,), (kernel.manual_sharding_spec(NamedSharding(mesh, PartitionSpec(None, time))),)
+    mapped = jax.shard_map(
+        functools.partial(_positional, function, scale),
+        in_specs=(q_spec, kv_spec, kv_spec, q_places, kv_places, PartitionSpec(), *extra_specs),
+        out_specs=q_spec, check_vma=False,
+    )  # fmt: skip
+    if backend == "splash":  # its window is a part of the kernel
+        return mapped(q_btnh, k_btkh, v_btkh, places, places, jnp.zeros(()), *extra)
+    return mapped(q_btnh, k_btkh, v_btkh, places, places, jnp.asarray(window))
+
+
+def _positional(function: Any, scale: float, q, k, v, queries: Places, keys: Places, window, *extra: Any) -> jax.Array:
+    return function(q, k, v, queries, keys, window, scale, *extra)

@@ -1,0 +1,86 @@
+"""The gradient of a training step compiled for TPUs that are not there: splash attention and the head on a mesh.
+
+libtpu brings the compiler. It wants a process of its own: this file is the test and, run as a script, that process.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+MESHES = {"fsdp=4": (1, 4, 1, 1), "fsdp=2, tensor=2": (1, 2, 2, 1), "fsdp=2, context=2": (1, 2, 1, 2)}
+HALF_B = {"num_heads": 14, "num_kv_heads": 2, "head_dim": 64}
+SEVEN_B = {"num_heads": 28, "num_kv_heads": 4, "head_dim": 128}
+CASES = [(mesh, heads) for mesh in MESHES for heads in ("0.5B", "7B")]
+
+
+def compile_case(devices, mesh: str, heads: str) -> dict:
+    """How often the compiled gradient calls splash attention, and its collectives."""
+    import jax
+    import jax.numpy as jnp
+
+    from acecoder_jax import parallel
+    from acecoder_jax.models.attention import choose
+    from acecoder_jax.models.config import ModelConfig
+    from acecoder_jax.models.decoder import Model
+    from acecoder_jax.models.sharding import param_shardings, sharding
+    from acecoder_jax.training.loss import token_logps
+
+    config = ModelConfig(
+        vocab_size=4096, hidden_size=256, intermediate_size=512, num_layers=2,
+        **{"0.5B": HALF_B, "7B": SEVEN_B}[heads],
+    )  # fmt: skip
+    with jax.set_mesh(mesh_of := parallel.make_mesh(*MESHES[mesh], devices=devices)):
+        model = Model(config, jnp.bfloat16, "full", choose("auto", devices[0].platform, jnp.bfloat16))
+        params = jax.tree.map(
+            lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+            model.abstract_params, param_shardings(model.abstract_params, mesh_of),
+        )  # fmt: skip
+        row = jax.ShapeDtypeStruct((4, 1024), jnp.int32, sharding=sharding((4, 1024), "bt", mesh_of))
+        batch = dict.fromkeys(("tokens_bt", "target_bt", "segment_bt", "position_bt", "wanted_bt"), row)
+        gradient = jax.jit(jax.grad(lambda params, batch: token_logps(model, params, batch, 256)[0].sum()))
+        compiled = gradient.trace(params, batch).lower(lowering_platforms=("tpu",)).compile()
+    text = compiled.as_text()
+    return {
+        "splash": sum("tpu_custom_call" in line and "splash" in line for line in text.splitlines()),
+        "collectives": [name for name in ("all-gather", "reduce-scatter", "all-reduce") if f"{name}" in text],
+    }
+
+
+def compile_all() -> None:
+    from jax.experimental import topologies
+
+    devices = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2").devices
+    results = {}
+    for mesh, heads in CASES:
+        try:
+            results[f"{mesh} {heads}"] = compile_case(devices, mesh, heads)
+        except Exception as error:  # whatever the compiler says is the test's message
+            results[f"{mesh} {heads}"] = {"error": f"{type(error).__name__}: {error}"}
+    print(json.dumps(results))
+
+
+@pytest.fixture(scope="module")
+def results():
+    if importlib.util.find_spec("libtpu") is None:
+        pytest.skip("needs libtpu")
+    # a compiled program for a TPU cannot be read back from the tests' cache without one
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
+    env |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
+    done = subprocess.run([sys.executable, __file__], env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(("mesh", "heads"), CASES)
+def test_the_gradient_compiles_with_splash_attention(results, mesh, heads):
+    found = results[f"{mesh} {heads}"]
+    assert found.get("splash") == 4, found  # forward, forward again, and two kernels backward
+    assert "all-gather" in found["collectives"]
+
+
+if __name__ == "__main__":
+    compile_all()
