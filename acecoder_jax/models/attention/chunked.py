@@ -83,7 +83,7 @@ def _chunks(t: int, s: int) -> Iterator[tuple[slice, slice]]:
 
 
 def _scores(q_bkmh, k_bksh, queries: Places, keys: Places, window, scale: float) -> jax.Array:
-    b, k, _, s = *q_bkmh.shape[:3], k_bksh.shape[2]
+    (b, k, _, _), s = q_bkmh.shape, k_bksh.shape[2]
     mask_bts = mask(queries, keys, window)
     scores_bkms = linear.product("bkmh,bksh->bkms", q_bkmh, k_bksh, q_bkmh.dtype) * scale
     scores_bkgts = scores_bkms.reshape(b, k, -1, mask_bts.shape[1], s)
@@ -91,7 +91,8 @@ def _scores(q_bkmh, k_bksh, queries: Places, keys: Places, window, scale: float)
 
 
 def _cut(places: Places, part: slice) -> Places:
-    return Places(*(None if array is None else array[:, part] for array in places))
+    branch_bt = None if places.branch_bt is None else places.branch_bt[:, part]
+    return Places(places.segment_bt[:, part], places.position_bt[:, part], branch_bt)
 
 
 def _heads(x_bskh: jax.Array) -> jax.Array:
