@@ -6,6 +6,7 @@
 --config.key=value changes one value. A second start with the same --workdir goes on where the first one stopped.
 """
 
+import errno
 import importlib
 import itertools
 import os
@@ -24,9 +25,12 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from acecoder_jax import presets, store
+from acecoder_jax.stops import Stopped
 
 PACKAGE = Path(__file__).parent
 NO_CONFIG = "no config named: --config=FILE[:preset[,key=value...]], as in configs/rl_rule.py:tiny"
+GOES_ON = "the same command with the same workdir goes on from what is saved there"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="FILE[:preset[,key=value...]], as in configs/")
 _WORKDIR = flags.DEFINE_string("workdir", None, "where the run lives; runs/<config>-<preset>-seed<seed> by default")
@@ -39,10 +43,14 @@ def main(_: Sequence[str]) -> None:
     try:
         _start()
     except KeyboardInterrupt:
-        _leave("interrupted; the same command with the same workdir goes on from what is saved there", code=130)
+        _leave(f"interrupted; {GOES_ON}", code=130)
+    except Stopped as stopped:
+        _leave(f"{stopped}: {GOES_ON}", code=stopped.exit_code)
     except (presets.ConfigError, FileNotFoundError) as error:
         _leave(f"error: {error}")
     except (ValueError, OSError, RuntimeError) as error:
+        if getattr(error, "errno", None) in NO_ROOM:
+            _leave(f"error: nothing more can be written: {error}. Make room; then {GOES_ON}")
         # One that a `raise` of ours made speaks to the user; any other is a bug and needs its traceback.
         frame = traceback.extract_tb(error.__traceback__)[-1]
         if PACKAGE not in Path(frame.filename).parents or not (frame.line or "").startswith("raise "):

@@ -1,6 +1,7 @@
 """Meshes over the devices at hand, and sums and gathers of host-side numbers."""
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -9,6 +10,10 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh
 
 AXES = ("data", "fsdp", "context", "tensor")
+
+# Held while a program over several devices is enqueued: two threads that did so at once could leave two devices with
+# the two programs in different orders, each waiting for the other.
+LAUNCHES = threading.RLock()
 
 
 def make_mesh(

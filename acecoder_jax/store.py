@@ -107,13 +107,39 @@ def truncate_jsonl(path: PathLike, keep: Callable[[Row], bool]) -> int:
     lines = [(line, keep(_parse(path, n, line))) for n, line in enumerate(_lines(path), start=1) if line.strip()]
     dropped = sum(not kept for _, kept in lines)
     if dropped:
-        _write_bytes(path, b"".join(line for line, kept in lines if kept))
+        write_bytes(path, b"".join(line for line, kept in lines if kept))
     return dropped
 
 
-def write_text(path: PathLike, text: str) -> None:
+def write_bytes(path: PathLike, data: bytes) -> None:
     """Writes the whole file or nothing: a temporary file beside it, synced to disk, then renamed over it."""
-    _write_bytes(Path(path), text.encode())
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: PathLike) -> None:
+    """Makes sure that what was renamed in a folder is so on the disk."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_text(path: PathLike, text: str) -> None:
+    """`write_bytes` of a text."""
+    write_bytes(path, text.encode())
 
 
 def write_jsonl(path: PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -234,22 +260,3 @@ def _flatten(value: Json, prefix: str = "") -> dict[str, Json]:
     for key, inner in value.items():
         flat |= _flatten(inner, f"{prefix}.{key}" if prefix else key)
     return flat
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # so that the rename itself is on the disk
-    finally:
-        os.close(folder)

@@ -44,7 +44,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "engine.chunk": 16,
         "engine.prefill_rows": 8,
         "engine.prefill_width": 64,
-        "checkpoint": {"keep": 1, "every": 1},
+        "checkpoint.keep": 1,
+        "checkpoint.every": 1,
         "sandbox.workers": 2,
     },
     "tiny": {
@@ -68,7 +69,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "dtype": "float32",
         "export_dtype": "float32",
         "remat": "none",
-        "checkpoint": {"keep": 2, "every": 5},
+        "checkpoint.every": 5,
         "sandbox.workers": 2,
     },
 }
@@ -99,13 +100,27 @@ def get_config(argument: str = "") -> ConfigDict:
             "prompts_per_rollout": 256,
             "samples_per_prompt": 8,
             "minibatch": 128,
+            "passes": 1,  # over a rollout, each in an order of its own
+            # 1: the next rollout is drawn while this one is trained on, with the weights from before its updates; the
+            # correction for that is algorithm_args.importance_cap.
+            "off_policy_steps": 0,
+            # Updates in a row that are left out, their loss or gradient not being finite, before the run stops.
+            "max_skipped": 5,
             "episodes": 1,
             "rollouts": 0,  # 0: as many as the episodes give
             "max_prompt_tokens": 2048,
             "max_new_tokens": 2048,
             "sampling": {"temperature": 1.0, "top_p": 1.0, "top_k": 0},
             "algorithm": "reinforce_pp",
-            "algorithm_args": {"kl_coef": 0.01, "clip_low": 0.2, "clip_high": 0.2, "reward_clip": 10.0},
+            # importance_cap: weigh a token by how much likelier the trainer finds it than its sampler did, up to this
+            # much; 0: not.
+            "algorithm_args": {
+                "kl_coef": 0.01,
+                "clip_low": 0.2,
+                "clip_high": 0.2,
+                "reward_clip": 10.0,
+                "importance_cap": 0.0,
+            },
             "reward": "rule",
             "reward_args": {"kind": "binary", "score_truncated": True},
             "optimizer": {
@@ -150,7 +165,9 @@ def get_config(argument: str = "") -> ConfigDict:
             "mesh": {"data": 1, "fsdp": -1, "context": 1, "tensor": 1},
             # Decoding: copies of the weights (data), each split over tensor; over the devices of this process.
             "decode_mesh": {"data": -1, "fsdp": 1, "tensor": 1},
-            "checkpoint": {"keep": 2, "every": 10},
+            # A checkpoint before each `every`-th rollout, and within one after every `minibatches` mini-batches, where
+            # that is not 0; the last `keep` are kept.
+            "checkpoint": {"keep": 2, "every": 10, "minibatches": 0},
             # allow_inside: let tests pass that can only run beside the program, and so can be fooled by it.
             "sandbox": {"workers": 8, "min_isolation": 4, "allow_inside": False},
             "limits": {"test_s": 1.0, "program_s": 8.0},

@@ -70,6 +70,8 @@ def get_config(argument: str = "") -> ConfigDict:
             "max_new_tokens": 48,
             "steps": 180,
             "batch": 64,
+            # Updates in a row that are left out, their loss or gradient not being finite, before the run stops.
+            "max_skipped": 5,
             "optimizer": {"learning_rate": 4e-3, "warmup_ratio": 0.03, "final_ratio": 0.05, "beta2": 0.98},
             # As in configs/rl_rule.py.
             "trainer": {

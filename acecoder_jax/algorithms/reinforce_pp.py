@@ -10,6 +10,13 @@ The reward of token t of a response of T tokens with sequence reward R (clipped 
 No baseline from the group of samples; the standard deviation is the biased one. pi_old is the trainer's own policy
 before the first update of the rollout, not the sampler's numbers. Departure: the token mean is over the mini-batch,
 where the code AceCoder used took it over each packed micro-batch, so that micro-batches cannot change the loss.
+
+With importance_cap > 0 each token's surrogate is multiplied by
+
+    w_t = min(pi_old(t) / pi_behavior(t), importance_cap)                 Espeholt et al. 2018, arXiv 1802.01561
+
+where pi_behavior is what the sampler said: it corrects for samples of an older policy, and for a sampler that rounds
+otherwise than the trainer. The mean stays that over tokens, so it is not divided by the sum of the weights.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,9 +34,10 @@ EPS = 1e-8
 
 
 def make(
-    *, kl_coef: float = 0.01, clip_low: float = 0.2, clip_high: float = 0.2, reward_clip: float = 10.0
-) -> Algorithm:
-    """kl_coef is beta, clip_low and clip_high the c below and above a ratio of 1."""
+    *, kl_coef: float = 0.01, clip_low: float = 0.2, clip_high: float = 0.2, reward_clip: float = 10.0,
+    importance_cap: float = 0.0,
+) -> Algorithm:  # fmt: skip
+    """kl_coef is beta, clip_low and clip_high the c below and above a ratio of 1; importance_cap 0 weighs no token."""
 
     def prepare(
         completions: Sequence[Completion],
@@ -51,16 +59,25 @@ def make(
         ]
         advantages = whiten(returns, [np.asarray(completion.policy_mask) for completion, *_ in rows])
         sequences = [
-            _sequence(completion, old_n, advantage_n)
+            _sequence(completion, old_n, advantage_n, importance_cap)
             for (completion, _, old_n, _), advantage_n in zip(rows, advantages, strict=True)
         ]
-        return sequences, {"return_mean": float(np.mean(np.concatenate(returns)))}
+        row = {"return_mean": float(np.mean(np.concatenate(returns)))}
+        if importance_cap:
+            weights_n = np.concatenate(
+                [one.per_token["importance"][one.per_token["loss_weight"] > 0] for one in sequences]
+            )
+            row["importance_mean"] = float(np.mean(weights_n))
+            row["importance_capped"] = float(np.mean(weights_n >= importance_cap))
+        return sequences, row
 
     def loss(logp_bt: jax.Array, entropy_bt: jax.Array, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, Metrics]:
         weight_bt, advantage_bt = batch["loss_weight_bt"], batch["advantage_bt"]
         ratio_bt = jnp.exp(jnp.where(weight_bt > 0, logp_bt - batch["old_logp_bt"], 0.0))
         clipped_bt = jnp.clip(ratio_bt, 1 - clip_low, 1 + clip_high)
         surrogate_bt = jnp.minimum(ratio_bt * advantage_bt, clipped_bt * advantage_bt)
+        if importance_cap:
+            surrogate_bt = surrogate_bt * batch["importance_bt"]
         is_clipped_bt = clipped_bt * advantage_bt < ratio_bt * advantage_bt
         total = -jnp.sum(weight_bt * surrogate_bt)
         return total, {
@@ -90,8 +107,12 @@ def whiten(values: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> list[np
     return [(value_n - mean) / (std + EPS) for value_n in values]
 
 
-def _sequence(completion: Completion, old_logp_n: np.ndarray, advantage_n: np.ndarray) -> TokenSequence:
+def _sequence(
+    completion: Completion, old_logp_n: np.ndarray, advantage_n: np.ndarray, importance_cap: float
+) -> TokenSequence:
     prompt = len(completion.prompt_tokens)
+    importance_n = np.minimum(np.exp(old_logp_n - np.asarray(completion.logps)), importance_cap)
+    weighed = {"importance": align(prompt, importance_n)} if importance_cap else {}
     return TokenSequence(
         np.array(completion.prompt_tokens + completion.tokens, np.int32),
         {
@@ -99,6 +120,7 @@ def _sequence(completion: Completion, old_logp_n: np.ndarray, advantage_n: np.nd
             "behavior_logp": align(prompt, completion.logps),
             "advantage": align(prompt, advantage_n),
             "loss_weight": response_mask(prompt, completion.policy_mask),
+            **weighed,
         },
         prompt,
     )

@@ -128,19 +128,27 @@ class Engine:
         """Takes new parameters: one jitted cast, unstack, fuse and reshard, from whatever mesh they are on."""
         self._weights = self._to_weights(params)
 
-    def start(self, purpose: str) -> Decoding:
-        """A run that takes requests while it goes. purpose: a part of every sample's name."""
+    def start(self, purpose: str, check: Callable[[], None] = lambda: None) -> Decoding:
+        """A run that takes requests while it goes. purpose: a part of every sample's name.
+
+        check: called between two calls of the devices; what it raises ends the run. Where the mesh spans processes it
+        has to raise in all of them.
+        """
         if self._weights is None:
             raise RuntimeError("the engine has no weights yet: call update(params) first")
-        return Decoding(self._programs(self._weights), self.layout, self.tokenizer, self.config.vocab_size, purpose)
+        return Decoding(
+            self._programs(self._weights), self.layout, self.tokenizer, self.config.vocab_size, purpose, check
+        )
 
-    def generate(self, requests: Iterable[Request], purpose: str) -> Iterator[Completion]:
-        """Yields a completion for each request as it finishes.
+    def generate(
+        self, requests: Iterable[Request], purpose: str, check: Callable[[], None] = lambda: None
+    ) -> Iterator[Completion]:
+        """Yields a completion for each request as it finishes. check: see `start`.
 
         A bad request gives one with finish_reason "error", no tokens and the reason in `error`; the others go on. Where
         the mesh spans processes, each of them has to take all of its completions: the others wait for it.
         """
-        with self.start(purpose) as decoding:
+        with self.start(purpose, check) as decoding:
             for request in requests:
                 try:
                     decoding.add(request)
@@ -220,7 +228,7 @@ class Engine:
     def _call(self, name: str, function: Callable[..., Any], *args: Any, **kw: Any) -> Any:
         """Calls a jitted function in the engine's mesh; the first time says how long it took to compile."""
         start = time.perf_counter()
-        with jax.set_mesh(self.mesh):
+        with parallel.LAUNCHES, jax.set_mesh(self.mesh):
             out = function(*args, **kw)
         if name not in self.compilations:
             self.compilations[name] = time.perf_counter() - start

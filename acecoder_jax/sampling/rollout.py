@@ -1,8 +1,9 @@
 """From problems to scored completions: prompts, samples, programs, verdicts; scored while others still decode."""
 
+import concurrent.futures
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from acecoder_jax.sampling.engine import Engine, Request
 from acecoder_jax.sampling.noise import stable_hash
 from acecoder_jax.sandbox import Job, Sandbox
 from acecoder_jax.types import Completion, Problem, Verdict
+
+LOOK_S = 0.2  # between looks at whether to go on waiting for verdicts
 
 # How a policy is asked and where its program stands, by the kind of policy.
 STYLES: dict[str, str | None] = {"chat": None, "r1": prompts.R1_SYSTEM_PROMPT}
@@ -63,7 +66,22 @@ def problems_at(problems: Sequence[Problem], count: int, seed: int, rollout: int
     return [problems[i] for i in order[index * count : (index + 1) * count]]
 
 
-def sample_and_score(
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """Completions in the order of problems and samples, and their verdicts, some of which are still to come."""
+
+    completions: list[Completion]
+    verdicts: list[Future[Verdict]]
+
+    def scored(self, check: Callable[[], None] = lambda: None) -> list[Scored]:
+        """Waits for the verdicts. check: called while it waits; what it raises ends the waiting."""
+        for future in self.verdicts:
+            while not concurrent.futures.wait([future], timeout=LOOK_S).done:
+                check()
+        return [Scored(one, future.result()) for one, future in zip(self.completions, self.verdicts, strict=True)]
+
+
+def draw(
     engine: Engine,
     sandbox: Sandbox,
     problems: Sequence[Problem],
@@ -73,11 +91,13 @@ def sample_and_score(
     purpose: str,
     rollout: int = 0,
     style: str = "chat",
-) -> list[Scored]:
-    """`samples` completions of each problem with their verdicts, in the order of problems and samples.
+    check: Callable[[], None] = lambda: None,
+) -> Drawn:
+    """`samples` completions of each problem; returns as soon as the last one is written.
 
     A program goes to the sandbox as soon as it is written, while others still decode. A verdict that is infra after
-    the sandbox's own retries stays infra. ValueError for a prompt that the engine refuses.
+    the sandbox's own retries stays infra. check: called between steps of the engine; what it raises ends the decoding.
+    ValueError for a prompt that the engine refuses.
     """
     by_id = {problem.id: problem for problem in problems}
     if len(by_id) < len(problems):
@@ -89,7 +109,7 @@ def sample_and_score(
         for sample in range(samples)
     ]
     pending: dict[str, tuple[Completion, Future[Verdict]]] = {}
-    for completion in engine.generate(requests, purpose):
+    for completion in engine.generate(requests, purpose, check):
         if completion.error:
             raise ValueError(completion.error)
         problem = by_id[completion.problem_id]
@@ -101,20 +121,37 @@ def sample_and_score(
             setup=problem.setup,
         )
         pending[completion.id] = (completion, sandbox.submit(job))
-    ordered = (pending[f"{request.problem_id}/{request.sample}"] for request in requests)
-    return [Scored(completion, future.result()) for completion, future in ordered]
+    ordered = [pending[f"{request.problem_id}/{request.sample}"] for request in requests]
+    return Drawn([completion for completion, _ in ordered], [future for _, future in ordered])
 
 
-def save(path: Path, scored: Sequence[Scored], about: dict[str, Any]) -> None:
+def sample_and_score(
+    engine: Engine,
+    sandbox: Sandbox,
+    problems: Sequence[Problem],
+    *,
+    check: Callable[[], None] = lambda: None,
+    **how: Any,
+) -> list[Scored]:
+    """`draw`, and the verdicts."""
+    return draw(engine, sandbox, problems, check=check, **how).scored(check)
+
+
+def save(path: Path, scored: Sequence[Scored], said: dict[str, Any]) -> None:
     """Writes a rollout, whole or not at all: a row of what there is to say about it, then a row a sample."""
     rows = ({"completion": one.completion.to_json(), "verdict": one.verdict.to_json()} for one in scored)
-    store.write_jsonl(path, [about, *rows])
+    store.write_jsonl(path, [said, *rows])
+
+
+def about(path: Path) -> dict[str, Any]:
+    """What there is to say about a saved rollout."""
+    return next(store.stream_jsonl(path))
 
 
 def load(path: Path) -> tuple[dict[str, Any], list[Scored]]:
     """A rollout as it was saved: (about, samples)."""
-    about, *rows = store.read_jsonl(path)
-    return about, [Scored(Completion.from_json(row["completion"]), Verdict.from_json(row["verdict"])) for row in rows]
+    said, *rows = store.read_jsonl(path)
+    return said, [Scored(Completion.from_json(row["completion"]), Verdict.from_json(row["verdict"])) for row in rows]
 
 
 def pass_at_k(samples: int, passed: int, k: int) -> float:
@@ -132,18 +169,21 @@ def evaluate(
     max_new_tokens: int,
     style: str = "chat",
     purpose: str = "evaluate",
+    check: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Greedy pass@1, and pass@k of k = `samples` samples at temperature 1 (left out below 2 samples).
 
     Samples whose sandbox broke are left out of the counts. The noise is the same at every call, so two policies are
-    compared on the same draws.
+    compared on the same draws. check: called while it works; what it raises ends it.
     """
     scores: dict[str, float] = {}
     for k, temperature in ((1, 0.0), (samples, 1.0)):
         if temperature > 0 and k < 2:
             continue  # nothing to sample, or a second pass@1
         sampling = SamplingParams(temperature=temperature, max_new_tokens=max_new_tokens)
-        scored = sample_and_score(engine, sandbox, problems, samples=k, sampling=sampling, purpose=purpose, style=style)
+        scored = sample_and_score(
+            engine, sandbox, problems, samples=k, sampling=sampling, purpose=purpose, style=style, check=check
+        )
         by_problem: dict[str, list[bool]] = {}
         for one in scored:
             if not one.verdict.infra:

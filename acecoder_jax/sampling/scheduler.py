@@ -106,9 +106,12 @@ class _Row:
 class Decoding:
     """Requests in, completions out, as they finish. Made by Engine.start."""
 
-    def __init__(self, programs: Programs, layout: Layout, tokenizer: Any, vocab_size: int, purpose: str):
+    def __init__(
+        self, programs: Programs, layout: Layout, tokenizer: Any, vocab_size: int, purpose: str,
+        check: Callable[[], None] = lambda: None,
+    ):  # fmt: skip
         self.programs, self.layout, self.tokenizer = programs, layout, tokenizer
-        self.vocab_size, self.purpose = vocab_size, purpose
+        self.vocab_size, self.purpose, self.check = vocab_size, purpose, check
         self._changed = threading.Condition()
         self._arrived: collections.deque[Request] = collections.deque()
         self._cancelled: set[Request] = set()
@@ -157,6 +160,7 @@ class Decoding:
 
     def __iter__(self) -> Iterator[Completion]:
         while True:
+            self.check()
             self._take_in()
             while self._done:
                 yield self._done.popleft()

@@ -6,6 +6,7 @@ WORKDIR/model is the result. With `stop_at_pass_rate` training ends as soon as g
 held back from training pass that often.
 """
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ from acecoder_jax.sampling import rollout
 from acecoder_jax.sampling.engine import Engine
 from acecoder_jax.sampling.noise import stable_hash
 from acecoder_jax.sandbox import Limits, Sandbox
-from acecoder_jax.training.checkpoint import Checkpoints
+from acecoder_jax.stops import Stop, Stopped
+from acecoder_jax.training.checkpoint import Checkpoints, Position
 from acecoder_jax.training.loss import cross_entropy
 from acecoder_jax.training.packing import TokenSequence, response_mask
-from acecoder_jax.training.trainer import make_trainer
+from acecoder_jax.training.trainer import check_finite, make_trainer
 from acecoder_jax.types import Problem
 
 COLUMNS = {"loss": "loss", "heldback_pass": "pass", "train_tokens_per_s": "train tok/s"}
@@ -52,33 +54,43 @@ def run(config: ConfigDict, workdir: Path) -> Path:
         trainer = make_trainer(
             model, cross_entropy, mesh, updates=config.steps, optimizer=config.optimizer, **config.trainer
         )
-        state, first = trainer.start(make_params, checkpoints)
+        started = trainer.start(make_params, checkpoints)
+        state, first = started.state, started.position
         engine = Engine(
             model.config, words, seed=config.seed, dtype=model.dtype, mesh=parallel.local_mesh(**config.decode_mesh),
             max_prompt_tokens=max((len(rollout.prompt_tokens(words, p, config.style)) for p in heldback), default=1),
             max_new_tokens=config.max_new_tokens, **config.engine,
         )  # fmt: skip
         with (
-            metrics.MetricsWriter(workdir, resume_step=first + 1) as writer,
-            metrics.Progress(config.steps, "sft", COLUMNS, start=first) as progress,
+            Stop() as stop,
+            metrics.MetricsWriter(workdir, resume_step=first.rollout + 1) as writer,
+            metrics.Progress(config.steps, "sft", COLUMNS, start=first.rollout) as progress,
         ):
             timeline = metrics.Timeline()
-            for step in range(first, config.steps):
-                checkpoints.save(step, state)
-                batch = trainer.pack([sequences[i] for i in batch_at(len(sequences), config.batch, config.seed, step)])
-                with timeline.phase("update"):
-                    state, numbers = trainer.update(state, batch)
-                    row = {name: float(value) for name, value in numbers.items()}
-                tokens = sum(batch.lengths)
-                row |= {"step_s": timeline.take()["update"], "learning_rate": float(trainer.schedule(step))}
-                row["train_tokens_per_s"] = tokens / row["step_s"]
+            for step in range(first.rollout, config.steps):
+                row = started.about["row"] if first == Position(step, 1) else None  # the update itself is done
+                if row is None:
+                    trainer.keep(checkpoints, stop, Position(step), state, {})
+                    chosen = batch_at(len(sequences), config.batch, config.seed, step)
+                    batch = trainer.pack([sequences[i] for i in chosen])
+                    with timeline.phase("update"):
+                        state, numbers = trainer.update(state, batch)
+                        row = {name: float(value) for name, value in numbers.items()}
+                    check_finite(row, config.max_skipped, checkpoints)
+                    row |= {"step_s": timeline.take()["update"], "padding_share": batch.padding_share}
+                    row |= {"learning_rate": float(trainer.schedule(max(int(state.update) - 1, 0)))}
+                    row["train_tokens_per_s"] = sum(batch.lengths) / row["step_s"]
                 done = step + 1
                 if heldback and done % config.evaluate_every == 0:
-                    engine.update(state.params)
-                    scores = rollout.evaluate(
-                        engine, sandbox, heldback, samples=0, max_new_tokens=config.max_new_tokens, style=config.style
-                    )
-                    row["heldback_pass"] = scores["pass@1"]
+                    with contextlib.suppress(Stopped):  # the update is kept, the evaluation is done again
+                        engine.update(state.params)
+                        scores = rollout.evaluate(
+                            engine, sandbox, heldback, samples=0, max_new_tokens=config.max_new_tokens,
+                            style=config.style, check=stop.check,
+                        )  # fmt: skip
+                        row["heldback_pass"] = scores["pass@1"]
+                    if stop.asked():
+                        trainer.keep(checkpoints, stop, Position(step, 1), state, {"row": row})
                 writer.write(done, row)
                 progress.update(done, row)
                 if row.get("heldback_pass", 0.0) >= config.stop_at_pass_rate:

@@ -9,9 +9,9 @@ takes them from there. WORKDIR/results.json has the held-out scores, WORKDIR/mod
 
 import contextlib
 import functools
+import itertools
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +20,30 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from acecoder_jax import algorithms, data, metrics, parallel, rewards, store, tokenizer
-from acecoder_jax.algorithms import Algorithm
+from acecoder_jax import algorithms, chips, data, metrics, parallel, rewards, store, tokenizer
 from acecoder_jax.models import huggingface
 from acecoder_jax.models.decoder import Model, Params
 from acecoder_jax.sampling import rollout as rollouts
+from acecoder_jax.sampling.collector import Collector
 from acecoder_jax.sampling.draw import SamplingParams
 from acecoder_jax.sampling.engine import Engine
 from acecoder_jax.sampling.noise import stable_hash
 from acecoder_jax.sampling.rollout import Scored
 from acecoder_jax.sandbox import Limits, Sandbox
 from acecoder_jax.stages import sft
-from acecoder_jax.training.checkpoint import Checkpoints
+from acecoder_jax.stops import Stop, Stopped
+from acecoder_jax.training import logp_file
+from acecoder_jax.training.checkpoint import Checkpoints, Position
 from acecoder_jax.training.packing import TokenSequence, minibatches
 from acecoder_jax.training.state import TrainState
-from acecoder_jax.training.trainer import Trainer, make_trainer
-from acecoder_jax.types import Problem
+from acecoder_jax.training.trainer import Start, Trainer, check_finite, make_trainer
+from acecoder_jax.types import Completion, Problem
 
 # Keys that a resumed run may change: none of them changes a sample, a reward or an update.
 MAY_CHANGE = ("sandbox.workers", "checkpoint", "table_rows")
+# Keys whose change, once accepted, leaves the rollouts on the disk as good as they were.
+SAME_ROLLOUTS = ("sandbox", "checkpoint", "table_rows", "mesh", "decode_mesh")
+Keep = Callable[[Position, TrainState, list[dict[str, Any]]], None]
 
 
 def run(config: ConfigDict, workdir: Path) -> None:
@@ -49,7 +54,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     model = Model(huggingface.load_config(model_dir), jnp.dtype(config.dtype), config.remat)
     problems, heldout = load_problems(config, words)
     total = config.rollouts or config.episodes * (len(problems) // config.prompts_per_rollout)
-    updates = -(-config.prompts_per_rollout * config.samples_per_prompt // config.minibatch)
+    updates = -(-config.prompts_per_rollout * config.samples_per_prompt // config.minibatch) * config.passes
     algorithm = algorithms.make(config.algorithm, **config.algorithm_args)
     score = rewards.make(config.reward, **config.reward_args)
     mesh = parallel.make_mesh(**config.mesh)
@@ -62,33 +67,89 @@ def run(config: ConfigDict, workdir: Path) -> None:
             model, algorithm.loss, mesh, updates=total * updates, optimizer=config.optimizer, **config.trainer
         )
         load = functools.partial(huggingface.load_params, model_dir, shardings=trainer.shardings.params)
-        state, first = trainer.start(lambda: load()[1], checkpoints)
+        started = trainer.start(lambda: load()[1], checkpoints, functools.partial(lacks, config, workdir))
+        fresh, state, behavior = started.position == Position(0), started.state, started.behavior
+        if fresh and any((workdir / "rollouts").glob("*.jsonl")):
+            print("no checkpoint to go on from: this begins at the beginning, with the rollouts that are on the disk")
         ref_params = load(dtype=model.dtype)[1] if algorithm.needs_ref else None
         engine = Engine(
             model.config, words, seed=config.seed, dtype=model.dtype, mesh=parallel.local_mesh(**config.decode_mesh),
             max_prompt_tokens=config.max_prompt_tokens, max_new_tokens=config.max_new_tokens, **config.engine,
         )  # fmt: skip
-        measure(config, workdir, "before", 0, engine, lambda: load()[1] if first else state.params, sandbox, heldout)
-        writer = stack.enter_context(metrics.MetricsWriter(workdir, resume_step=first + 1))
-        progress = stack.enter_context(metrics.Progress(total, "rl", start=first))
-        for rollout in range(first, total):
-            checkpoints.save(rollout, state)
+        stop = stack.enter_context(Stop())
+        measured = functools.partial(measure, config, workdir, engine, sandbox, heldout, stop)
+        measured("before", 0, lambda: state.params if fresh else load()[1])
+        collector = stack.enter_context(
+            Collector(
+                workdir / "rollouts", engine, sandbox, config=digest(config), samples=config.samples_per_prompt,
+                sampling=SamplingParams(max_new_tokens=config.max_new_tokens, **config.sampling), style=config.style,
+                check=stop.check,
+            )
+        )  # fmt: skip
+        position, done = go_on(started, collector)
+        writer = stack.enter_context(metrics.MetricsWriter(workdir, resume_step=position.rollout + 1))
+        progress = stack.enter_context(metrics.Progress(total, "rl", start=position.rollout))
+
+        def keep(
+            position: Position, state: TrainState, done: list[dict[str, Any]], behavior: Params | None = None
+        ) -> None:
+            """Saves where that is due, and stops where the run has been asked to.
+
+            behavior: the weights of the next rollout. Once updates have been done, only these can draw it.
+            """
+
+            def lagging() -> Params | None:
+                return None if position.minibatch == 0 or collector.has(position.rollout + 1) else behavior
+
+            with timeline.phase("wait"):
+                trainer.keep(checkpoints, stop, position, state, {"updates": list(done)}, lagging)
+
+        def collect(rollout: int, params: Params, ahead: bool = False) -> Any:
+            batch = rollouts.problems_at(problems, config.prompts_per_rollout, config.seed, rollout)
+            if ahead:
+                return collector.ahead(rollout, batch, params, staleness=1)
+            return collector.collect(rollout, batch, params)
+
+        while (rollout := position.rollout) < total:
             with timeline.phase("step"):
-                batch = rollouts.problems_at(problems, config.prompts_per_rollout, config.seed, rollout)
-                scored, decode_s = collect(config, workdir, engine, state.params, sandbox, batch, rollout)
+                keep(position, state, done)
+                with contextlib.suppress(Stopped):  # at the next `keep` all processes stop together
+                    drawn = collect(rollout, state.params)
+                keep(position, state, done)
+                coming = None
+                if config.off_policy_steps and rollout + 1 < total:
+                    behavior = trainer.copy(state.params) if behavior is None else behavior
+                    coming = collect(rollout + 1, behavior, ahead=True)
+                with timeline.phase("logp"):  # while programs are judged
+                    kept = logp_file.load(logp_path(workdir, rollout), collector.path(rollout))
+                    old, ref = kept or logps(trainer, state.params, ref_params, drawn.completions)
+                with timeline.phase("score"), contextlib.suppress(Stopped):
+                    scored = drawn.scored()
+                keep(position, state, done, behavior)
+                if kept is None:
+                    logp_file.save(logp_path(workdir, rollout), collector.path(rollout), old, ref)
                 earned = [score(one.completion, one.verdict) for one in scored]
-                with timeline.phase("logp"):
-                    old, ref = logps(trainer, state.params, ref_params, scored)
+                sequences, row = algorithm.prepare(drawn.completions, earned, old, ref)
                 with timeline.phase("update"):
-                    state, row = learn(config, trainer, algorithm, state, scored, earned, old, ref, rollout)
-            row |= describe(scored, earned, old, ref) | speeds(scored, timeline.take() | {"decode": decode_s})
+                    state, flops = learn(
+                        config, trainer, checkpoints, state, sequences, rollout, done,
+                        functools.partial(keep, behavior=behavior),
+                    )  # fmt: skip
+                if coming is not None:
+                    with timeline.phase("wait"), contextlib.suppress(Stopped):
+                        coming.result().scored()
+                    keep(Position(rollout, len(done)), state, done, behavior)
+            row |= means(done) | describe(scored, earned, old, ref) | {"staleness": drawn.about["staleness"]}
+            row |= speeds(scored, timeline.take() | {"decode": drawn.about["decode_s"]})
+            row |= utilisation(flops, row["update_s"], mesh)
             row["learning_rate"] = float(trainer.schedule(max(int(state.update) - 1, 0)))
+            position, done, behavior = Position(rollout + 1), [], None
             writer.write(rollout + 1, row)
             progress.update(rollout + 1, row)
-        checkpoints.save(total, state, force=True)
+        trainer.keep(checkpoints, stop, position, state, {"updates": []}, force=True)
         show_samples(workdir, total - 1, config.table_rows)
-        fresh = measure(config, workdir, "after", total, engine, lambda: state.params, sandbox, heldout)
-    if fresh or not (workdir / "model").exists():
+        new = measured("after", total, lambda: state.params)
+    if new or not (workdir / "model").exists():
         huggingface.export(
             state.params, model.config, workdir / "model", dtype=jnp.dtype(config.export_dtype), tokenizer=words,
             overwrite=True,
@@ -102,6 +163,10 @@ def check(config: ConfigDict) -> None:
         raise ValueError(
             "config.model is empty, and this preset makes no policy of its own: name a directory or hub id"
         )
+    if config.off_policy_steps not in (0, 1):
+        raise ValueError(f"off_policy_steps is {config.off_policy_steps}: it is 0 or 1")
+    if config.off_policy_steps and not config.algorithm_args.get("importance_cap"):
+        raise ValueError("off_policy_steps is 1: name the cap of the correction, algorithm_args.importance_cap (2.0)")
     if config.shuffle not in ("prompts", "samples"):
         raise ValueError(f"shuffle is {config.shuffle!r}: it is 'prompts' or 'samples'")
     longest = config.max_prompt_tokens + config.max_new_tokens - 1
@@ -127,9 +192,44 @@ def load_problems(config: ConfigDict, words: Any) -> tuple[list[Problem], list[P
     return problems, heldout
 
 
+def lacks(config: ConfigDict, workdir: Path, position: Position) -> str:
+    """What a checkpoint would need to go on from and is not there; "" where all is."""
+    file, logp = rollout_path(workdir, position.rollout), logp_path(workdir, position.rollout)
+    if (position.minibatch or (config.off_policy_steps and position.rollout)) and not file.exists():
+        return f"its rollout, {file}, is missing"
+    if position.minibatch and logp_file.load(logp, file) is None:
+        return f"the log-probs of its rollout, {logp}, are missing or damaged"
+    return ""
+
+
+def go_on(started: Start, collector: Collector) -> tuple[Position, list[dict[str, Any]]]:
+    """Where to go on, and the metrics of the updates of that rollout which are done."""
+    position = started.position
+    if position.minibatch and not collector.has(position.rollout):
+        print(f"the config changed in the middle of rollout {position.rollout}: its other updates are left out")
+        return Position(position.rollout + 1), []
+    return position, list(started.about.get("updates", []))
+
+
+def rollout_path(workdir: Path, rollout: int) -> Path:
+    """Completions and verdicts."""
+    return workdir / "rollouts" / f"{rollout:06d}.jsonl"
+
+
+def logp_path(workdir: Path, rollout: int) -> Path:
+    """What the updates on them compare with."""
+    return workdir / "logps" / f"{rollout:06d}.npz"
+
+
+def digest(config: ConfigDict) -> str:
+    """Of all that decides what a rollout is."""
+    decides = {key: value for key, value in config.to_dict().items() if key not in SAME_ROLLOUTS}
+    return stable_hash(json.dumps(decides, sort_keys=True)).hex()
+
+
 def measure(
-    config: ConfigDict, workdir: Path, when: str, rollout: int, engine: Engine, params: Callable[[], Params],
-    sandbox: Sandbox, heldout: Sequence[Problem],
+    config: ConfigDict, workdir: Path, engine: Engine, sandbox: Sandbox, heldout: Sequence[Problem], stop: Stop,
+    when: str, rollout: int, params: Callable[[], Params],
 ) -> bool:  # fmt: skip
     """Adds held-out pass rates after `rollout` rollouts to results.json under `when`; False where they are there."""
     file = workdir / "results.json"
@@ -140,7 +240,7 @@ def measure(
         engine.update(params())
         scores = rollouts.evaluate(
             engine, sandbox, heldout, samples=config.heldout_samples, max_new_tokens=config.max_new_tokens,
-            style=config.style,
+            style=config.style, check=stop.check,
         )  # fmt: skip
         results["heldout"][when] = scores
         shown = ", ".join(f"{name} {value:.1%}" for name, value in scores.items())
@@ -150,39 +250,10 @@ def measure(
     return True
 
 
-def collect(
-    config: ConfigDict, workdir: Path, engine: Engine, params: Params, sandbox: Sandbox, problems: list[Problem],
-    rollout: int,
-) -> tuple[list[Scored], float]:  # fmt: skip
-    """The scored completions of a rollout and the seconds they took: sampled now, or as an earlier start left them.
-
-    What was sampled under another config is sampled anew.
-    """
-    file = workdir / "rollouts" / f"{rollout:06d}.jsonl"
-    decides = {
-        key: value for key, value in config.to_dict().items() if key not in ("sandbox", "checkpoint", "table_rows")
-    }
-    digest = stable_hash(json.dumps(decides, sort_keys=True)).hex()
-    if file.exists():
-        about, scored = rollouts.load(file)
-        if about["config"] == digest:
-            return scored, about["decode_s"]
-    start = time.perf_counter()
-    engine.update(params)
-    scored = rollouts.sample_and_score(
-        engine, sandbox, problems, samples=config.samples_per_prompt, rollout=rollout, purpose="rollout",
-        sampling=SamplingParams(max_new_tokens=config.max_new_tokens, **config.sampling), style=config.style,
-    )  # fmt: skip
-    about = {"config": digest, "decode_s": time.perf_counter() - start}
-    rollouts.save(file, scored, about)
-    return scored, about["decode_s"]
-
-
 def logps(
-    trainer: Trainer, params: Params, ref_params: Params | None, scored: Sequence[Scored]
+    trainer: Trainer, params: Params, ref_params: Params | None, completions: Sequence[Completion]
 ) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
     """Log-probs of every response's tokens under the trainer's policy and under the reference: [n] each."""
-    completions = [one.completion for one in scored]
     plain = [
         TokenSequence(np.array(c.prompt_tokens + c.tokens, np.int32), {}, len(c.prompt_tokens)) for c in completions
     ]
@@ -190,19 +261,34 @@ def logps(
 
 
 def learn(
-    config: ConfigDict, trainer: Trainer, algorithm: Algorithm, state: TrainState, scored: Sequence[Scored],
-    earned: Sequence[float | None], old: list[np.ndarray], ref: list[np.ndarray] | None, rollout: int,
-) -> tuple[TrainState, dict[str, float]]:  # fmt: skip
-    """One pass over a rollout in mini-batches; the mean of the updates' metrics."""
-    sequences, row = algorithm.prepare([one.completion for one in scored], earned, old, ref)
-    updates = []
-    for batch in minibatches(sequences, config.minibatch, config.seed, rollout, config.shuffle == "prompts"):
-        state, numbers = trainer.update(state, trainer.pack(batch))
-        updates.append(numbers)
-    if not updates:  # the sandbox broke on every sample
-        return state, dict.fromkeys(("loss", "entropy", "clip_fraction", "grad_norm"), float("nan"))
-    updates = jax.device_get(updates)
-    return state, row | {name: float(np.mean([numbers[name] for numbers in updates])) for name in updates[0]}
+    config: ConfigDict, trainer: Trainer, checkpoints: Checkpoints, state: TrainState,
+    sequences: Sequence[TokenSequence], rollout: int, done: list[dict[str, Any]], keep: Keep,
+) -> tuple[TrainState, float]:  # fmt: skip
+    """The updates of a rollout, from mini-batch len(done) on, each adding its metrics to `done`; and their FLOPs.
+
+    keep: called before each update, with the place where the run is.
+    """
+    batches = minibatches(sequences, config.minibatch, config.seed, rollout, config.shuffle == "prompts", config.passes)
+    packed = map(trainer.pack, itertools.islice(batches, len(done), None))
+    coming, work = next(packed, None), 0.0
+    while (batch := coming) is not None:
+        keep(Position(rollout, len(done)), state, done)
+        state, numbers = trainer.update(state, batch)
+        work += trainer.update_flops(batch)
+        coming = next(packed, None)  # packed while the devices are at work
+        row = {name: float(value) for name, value in jax.device_get(numbers).items()}
+        done.append({name: value if np.isfinite(value) else str(value) for name, value in row.items()})
+        done[-1]["padding_share"] = batch.padding_share
+        check_finite(row, config.max_skipped, checkpoints)
+    return state, work
+
+
+def means(updates: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The mean of each metric over the updates that were done, NaN where none was; and how many were skipped."""
+    rows = [row for row in updates if not row["skipped"]]
+    names = rows[0].keys() - {"skipped", "in_a_row"} if rows else ("loss", "entropy", "clip_fraction", "grad_norm")
+    mean = {name: float(np.mean([float(row[name]) for row in rows])) if rows else float("nan") for name in names}
+    return mean | {"skipped_updates": len(updates) - len(rows)}
 
 
 def describe(
@@ -225,8 +311,8 @@ def describe(
     }
 
 
-def speeds(scored: Sequence[Scored], seconds: dict[str, float]) -> dict[str, float]:
-    """Seconds by phase, and tokens a second: of decoding with its scoring, and of log-probs and updates together."""
+def speeds(scored: Sequence[Scored], seconds: Mapping[str, float]) -> dict[str, float]:
+    """Seconds by phase, and tokens a second: of decoding, and of log-probs and updates together."""
     response = sum(len(one.completion.tokens) for one in scored)
     whole = response + sum(len(one.completion.prompt_tokens) for one in scored)
     return {
@@ -234,6 +320,12 @@ def speeds(scored: Sequence[Scored], seconds: dict[str, float]) -> dict[str, flo
         "train_tokens_per_s": whole / (seconds["logp"] + seconds["update"]),
         **{f"{phase}_s": value for phase, value in seconds.items()},
     }
+
+
+def utilisation(flops: float, update_s: float, mesh: jax.sharding.Mesh) -> dict[str, float]:
+    """The updates' share of what the devices could do (MFU), where their peak is known."""
+    chip = chips.of(mesh.devices.flat[0].device_kind)
+    return {} if chip is None else {"mfu": flops / update_s / (chip.bf16_flops * mesh.size)}
 
 
 def show_samples(workdir: Path, rollout: int, rows: int) -> None:

@@ -1,46 +1,257 @@
-"""Checkpoints of the train state: written in the background, whole or not at all, the last few kept."""
+"""Checkpoints of the train state: written in the background, whole or not at all, proven by checksums when read.
 
+    WORKDIR/checkpoints/12/      the state before rollout 12      state/ as Orbax writes it, manifest.json
+    WORKDIR/checkpoints/12.3/    after 3 of its mini-batches
+    WORKDIR/checkpoints/12.unusable/    one that was damaged, moved aside; never deleted
+
+Orbax finds some damage by itself, but reads other flipped bits as numbers (docs/results/resume.md), so the manifest has
+size and CRC-32 of every file. A checkpoint is built under another name and renamed once its manifest is in it: what
+has its number is whole, whenever a kill came.
+"""
+
+import concurrent.futures
+import contextlib
+import json
 import os
+import re
+import shutil
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import jax
 import orbax.checkpoint as ocp
 
-from acecoder_jax.training.state import TrainState
+from acecoder_jax import parallel, store
+from acecoder_jax.stops import Stop, Stopped
+
+READERS, BLOCK = 4, 1 << 20
+NONE = -1, -1
+
+
+class Position(NamedTuple):
+    """How far a run is: `minibatch` mini-batches, of all passes together, into a rollout (or a supervised step)."""
+
+    rollout: int
+    minibatch: int = 0
+
+    @property
+    def name(self) -> str:
+        """12 or 12.3."""
+        return f"{self.rollout}.{self.minibatch}" if self.minibatch else str(self.rollout)
 
 
 class Checkpoints:
-    """WORKDIR/checkpoints/<rollout>: the state as it was before that rollout.
+    """The checkpoints of a run.
 
-    keep: how many to keep, the newest; every: rollouts between saves.
+    keep: how many to keep, the newest; every: rollouts between saves; minibatches: also save after each so many
+    mini-batches within a rollout, 0: not.
     """
 
-    def __init__(self, workdir: str | os.PathLike[str], *, keep: int, every: int):
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, save_interval_steps=every, create=True)
-        self._manager = ocp.CheckpointManager(Path(workdir).resolve() / "checkpoints", options=options)
+    def __init__(self, workdir: str | os.PathLike[str], *, keep: int, every: int, minibatches: int = 0):
+        if keep < 1 or every < 1 or minibatches < 0:
+            raise ValueError(f"checkpoint: keep {keep} and every {every} must be at least 1, minibatches at least 0")
+        self._folder = Path(workdir).resolve() / "checkpoints"
+        self._keep, self._every, self._minibatches = keep, every, minibatches
+        self._writer = ocp.StandardCheckpointer()
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
+        self._pending: tuple[Position, concurrent.futures.Future[None]] | None = None
+        self._last: Position | None = None  # the newest that is known to be whole
+        if jax.process_index() == 0:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for left in self._folder.glob(".*"):  # by a kill in the middle of a save or of a deletion
+                shutil.rmtree(left)
 
-    def latest(self) -> int | None:
-        """The rollout of the newest whole checkpoint; None where there is none."""
-        return self._manager.latest_step()
+    def latest(self, usable: Callable[[Position], str] = lambda _: "") -> Position | None:
+        """The newest checkpoint that is undamaged; None where there is none. Call it once, before the first save.
 
-    def save(self, rollout: int, state: TrainState, *, force: bool = False) -> None:
-        """Starts writing, if this rollout is due (or forced); returns once the state may be changed."""
-        if rollout != self.latest():
-            self._manager.save(rollout, args=ocp.args.StandardSave(state), force=force)
+        usable: "" for a position from which the run could go on, else what it lacks. A checkpoint that is damaged or
+        cannot be used is named in a message and moved aside, and the one before takes its place.
+        """
+        found: tuple[int, int] = NONE
+        if jax.process_index() == 0:
+            for position in reversed(self._positions()):
+                problem = self._damage(position) or usable(position)
+                if not problem:
+                    found = position
+                    break
+                print(f"checkpoint {position.name} cannot be used: {problem}", flush=True)
+                self._set_aside(position)
+        mine = found if jax.process_index() == 0 else (0, 0)
+        agreed = parallel.host_sum({"rollout": mine[0], "minibatch": mine[1]})  # what process 0 has found
+        position = Position(int(agreed["rollout"]), int(agreed["minibatch"]))
+        self._last = None if position == NONE else position
+        return self._last
 
-    def restore(self, rollout: int, abstract: TrainState, shardings: Any = None) -> TrainState:
-        """The state saved before a rollout, each array directly in its shards."""
+    def about(self, position: Position) -> dict[str, Any]:
+        """What `save` was told about a position."""
+        return store.read_json(self._folder / position.name / "manifest.json")["about"]
+
+    def due(self, position: Position) -> bool:
+        """Whether a run that goes through this position should save there."""
+        if position.minibatch:
+            return self._minibatches > 0 and position.minibatch % self._minibatches == 0
+        return position.rollout % self._every == 0
+
+    def save(
+        self, position: Position, tree: Any, about: Mapping[str, Any] | None = None, *, force: bool = False
+    ) -> None:
+        """Starts writing, if this position is due (or forced) and not the last; returns once the arrays may be changed.
+
+        tree: the state, or any tree of arrays. about: JSON values to keep with it. RuntimeError, naming the last good
+        checkpoint, where this save or the one before failed.
+        """
+        if self._has(position) or not (force or self.due(position)):
+            return
+        self.wait()
+        building = self._folder / f".saving-{position.name}"
+        with self._explained(position):
+            building.mkdir(exist_ok=True)
+            self._writer.save(building / "state", tree)
+        self._pending = position, self._thread.submit(self._finish, position, building, dict(about or {}))
+
+    def keep(
+        self, stop: Stop, position: Position, what: Callable[[], tuple[Any, Mapping[str, Any]]], force: bool = False
+    ) -> None:
+        """`save` at a place where the run can stop: where it has been asked to, saves at once and stops.
+
+        what: gives (tree, about). Raises Stopped once the checkpoint is whole on the disk; RuntimeError where an
+        earlier save has failed.
+        """
+        self.check()
+        stopping = stop.asked()
+        if not self._has(position) and (stopping or force or self.due(position)):
+            self.save(position, *what(), force=True)
+        if stopping:
+            self.wait()
+            print(f"stopped at {self._path(position)}; the same command goes on from there", flush=True)
+            raise Stopped(stop.signal)
+
+    def check(self) -> None:
+        """RuntimeError where the save in the background has failed; it does not wait for it."""
+        if self._pending is not None and self._pending[1].done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Returns once nothing is being written. RuntimeError where that failed."""
+        if self._pending is None:
+            return
+        (position, future), self._pending = self._pending, None
+        with self._explained(position):
+            future.result()
+        self._last = position
+
+    def restore(self, position: Position, abstract: Any, shardings: Any = None) -> Any:
+        """What was saved at a position, each array directly in its shards."""
         target = abstract
         if shardings is not None:
             target = jax.tree.map(
                 lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), abstract, shardings
             )
-        return self._manager.restore(rollout, args=ocp.args.StandardRestore(target))
+        return self._writer.restore(self._folder / position.name / "state", target)
+
+    @property
+    def last_good(self) -> str:
+        """The newest whole checkpoint, in words."""
+        return "there is no checkpoint yet" if self._last is None else f"the last good one is {self._path(self._last)}"
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self._manager.wait_until_finished()
-        self._manager.close()
+    def __exit__(self, kind: object, *exc: object) -> None:
+        try:
+            self.wait()
+        except RuntimeError as error:
+            if kind is None:
+                raise
+            print(f"error: {error}", flush=True)  # beside the one that is on its way
+        finally:
+            self._thread.shutdown()
+            self._writer.close()
+
+    def _has(self, position: Position) -> bool:
+        """Whether this is the last checkpoint, or on its way to be."""
+        return position == (self._last if self._pending is None else self._pending[0])
+
+    def _path(self, position: Position) -> Path:
+        return self._folder / position.name
+
+    def _positions(self) -> list[Position]:
+        """All that have their number, the oldest first."""
+        found = (re.fullmatch(r"(\d+)(?:\.(\d+))?", path.name) for path in self._folder.iterdir())
+        return sorted(Position(int(match[1]), int(match[2] or 0)) for match in found if match)
+
+    def _finish(self, position: Position, building: Path, about: dict[str, Any]) -> None:
+        """In the background: the manifest, the right name, and the end of checkpoints that are no longer kept."""
+        self._writer.wait_until_finished()
+        if jax.process_index() != 0:
+            return
+        body = {"position": list(position), "about": about, "files": checksums(building / "state")}
+        store.write_json(building / "manifest.json", body | {"crc": crc_of(body)})
+        os.replace(building, self._path(position))
+        store.sync_folder(self._folder)
+        for old in self._positions()[: -self._keep]:
+            going = self._folder / f".deleting-{old.name}"
+            os.replace(self._path(old), going)  # so that a kill leaves no half of it under its number
+            shutil.rmtree(going)
+
+    def _damage(self, position: Position) -> str:
+        """What is wrong with the files of a checkpoint; "" where all is as its manifest says."""
+        folder = self._path(position)
+        try:
+            manifest = store.read_json(folder / "manifest.json")
+            crc = manifest.pop("crc")
+            if crc != crc_of(manifest):
+                return "manifest.json is damaged"
+        except (ValueError, KeyError, AttributeError, FileNotFoundError):
+            return "manifest.json is damaged or missing"
+        there, wanted = checksums(folder / "state"), manifest["files"]
+        for name in sorted(wanted.keys() | there.keys()):
+            if name not in there:
+                return f"state/{name} is missing"
+            if name in wanted and there[name] != wanted[name]:
+                short = there[name][0] < wanted[name][0]
+                return f"state/{name} is damaged: " + ("it is cut short" if short else "its bytes have changed")
+        return ""
+
+    def _set_aside(self, position: Position) -> None:
+        aside = self._folder / f"{position.name}.unusable"
+        number = 2
+        while aside.exists():
+            aside, number = self._folder / f"{position.name}.unusable-{number}", number + 1
+        os.replace(self._path(position), aside)
+        print(f"  moved aside to {aside}, and the one before is tried", flush=True)
+
+    @contextlib.contextmanager
+    def _explained(self, position: Position) -> Iterator[None]:
+        """Turns what Orbax and the system say of a failed write into one clear error, and frees what was written."""
+        try:
+            yield
+        except Exception as error:
+            shutil.rmtree(self._folder / f".saving-{position.name}", ignore_errors=True)
+            said = str(error).strip().splitlines()
+            raise RuntimeError(
+                f"checkpoint {position.name} could not be written: {type(error).__name__}: {said[0] if said else ''}\n"
+                f"Earlier ones are as they were: {self.last_good}. With room on the disk the same command goes on."
+            ) from error
+
+
+def checksums(folder: Path) -> dict[str, list[int]]:
+    """{path in the folder: [bytes, CRC-32]} of every file."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
+        return {str(path.relative_to(folder)): sums for path, sums in zip(files, pool.map(_sums, files), strict=True)}
+
+
+def crc_of(value: Any) -> int:
+    """The CRC-32 of a JSON value."""
+    return zlib.crc32(json.dumps(value, sort_keys=True).encode())
+
+
+def _sums(path: Path) -> list[int]:
+    size = crc = 0
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            size, crc = size + len(block), zlib.crc32(block, crc)
+    return [size, crc]

@@ -188,16 +188,19 @@ def micro_batch(arrays: Mapping[str, Any], index: Any) -> dict[str, Any]:
 
 
 def minibatches(
-    sequences: Sequence[TokenSequence], size: int, seed: int, rollout: int, by_prompt: bool = False
+    sequences: Sequence[TokenSequence], size: int, seed: int, rollout: int, by_prompt: bool = False, passes: int = 1
 ) -> Iterator[list[TokenSequence]]:
-    """The sequences of a rollout in mini-batches of `size`, the last one smaller, in an order of (seed, rollout).
+    """The sequences of a rollout in mini-batches of `size`, the last of a pass smaller, `passes` times.
 
-    by_prompt: prompts are shuffled with their samples, so that those of one prompt meet in a mini-batch and share it.
+    The order of a pass is a function of (seed, rollout, pass). by_prompt: prompts are shuffled with their samples, so
+    that those of one prompt meet in a mini-batch and share it.
     """
     alike: dict[Any, list[TokenSequence]] = {}
     for i, one in enumerate(sequences):
         alike.setdefault(one.tokens[: one.prompt].tobytes() if by_prompt else i, []).append(one)
     groups = list(alike.values())
-    order = [one for g in np.random.default_rng((seed, rollout)).permutation(len(groups)) for one in groups[g]]
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+    for number in range(passes):
+        shuffled = np.random.default_rng((seed, rollout, number)).permutation(len(groups))
+        order = [one for g in shuffled for one in groups[g]]
+        for start in range(0, len(order), size):
+            yield order[start : start + size]

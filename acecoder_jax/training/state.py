@@ -15,25 +15,31 @@ from acecoder_jax.models.sharding import param_shardings
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """params: float32, stacked by layer. update: updates done, an int32 scalar."""
+    """params: float32, stacked by layer. update: updates done, an int32 scalar.
+
+    skipped: updates left out because loss or gradient was not finite; in_a_row: those since the last that was done.
+    """
 
     params: Params
     opt_state: Any
     update: Any
+    skipped: Any
+    in_a_row: Any
 
 
 def create(params: Params, optimizer: optax.GradientTransformation, shardings: Any = None) -> TrainState:
     """A fresh state around parameters; the optimiser's moments are made in the shards of `state_shardings`."""
     opt_shardings = None if shardings is None else shardings.opt_state
     opt_state = jax.jit(optimizer.init, out_shardings=opt_shardings)(params)
-    update = jnp.zeros((), jnp.int32)
-    return TrainState(params, opt_state, update if shardings is None else jax.device_put(update, shardings.update))
+    where = None if shardings is None else shardings.update
+    # three arrays, not one thrice: an update gives its old state up, each buffer once
+    return TrainState(params, opt_state, *(jax.device_put(jnp.zeros((), jnp.int32), where) for _ in range(3)))
 
 
 def abstract(abstract_params: Params, optimizer: optax.GradientTransformation) -> TrainState:
     """The state with a ShapeDtypeStruct for every leaf."""
     opt_state = jax.eval_shape(optimizer.init, abstract_params)
-    return TrainState(abstract_params, opt_state, jax.ShapeDtypeStruct((), jnp.int32))
+    return TrainState(abstract_params, opt_state, *[jax.ShapeDtypeStruct((), jnp.int32)] * 3)
 
 
 def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:
@@ -46,4 +52,4 @@ def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:
         return structure == jax.tree.structure(node)
 
     opt_state = jax.tree.map(lambda n: params if is_params(n) else whole, state.opt_state, is_leaf=is_params)
-    return TrainState(params, opt_state, whole)
+    return TrainState(params, opt_state, whole, whole, whole)

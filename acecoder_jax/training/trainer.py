@@ -1,17 +1,22 @@
 """A model with its optimiser, its two jitted functions and the place of every array: what a training stage holds."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from acecoder_jax.models import flops
 from acecoder_jax.models.attention import SHARES_PROMPTS, choose
 from acecoder_jax.models.decoder import Model, Params
+from acecoder_jax.stops import Stop
 from acecoder_jax.training import packing, state
-from acecoder_jax.training.checkpoint import Checkpoints
+from acecoder_jax.training.checkpoint import Checkpoints, Position
 from acecoder_jax.training.loss import Loss, Metrics
 from acecoder_jax.training.optimizer import make_optimizer
 from acecoder_jax.training.packing import Packed, TokenSequence
@@ -44,12 +49,76 @@ class Trainer:
         scaled = [sequence.scaled("loss_weight", 1 / total) for sequence in sequences]
         return packing.pack(scaled, rows=self.rows, row_tokens=self.row_tokens, share=self.share)
 
-    def start(self, params: Callable[[], Params], checkpoints: Checkpoints) -> tuple[TrainState, int]:
-        """The newest checkpointed state and its step; a fresh state around params() and 0 where there is none."""
-        step = checkpoints.latest()
-        if step is not None:
-            return checkpoints.restore(step, self.abstract, self.shardings), step
-        return state.create(params(), self.optimizer, self.shardings), 0
+    def update_flops(self, packed: Packed) -> float:
+        """Operations of an update on a mini-batch, by formula."""
+        used = packed.arrays["segment_mbt"] > 0
+        return flops.update(
+            self.model.config, packed.arrays["position_mbt"][used], int(packed.arrays["wanted_mbt"].sum())
+        )
+
+    def start(
+        self,
+        params: Callable[[], Params],
+        checkpoints: Checkpoints,
+        usable: Callable[[Position], str] = lambda _: "",
+    ) -> "Start":
+        """From the newest usable checkpoint; a fresh state around params() where there is none."""
+        position = checkpoints.latest(usable)
+        if position is None:
+            return Start(state.create(params(), self.optimizer, self.shardings), Position(0), {}, None)
+        about = checkpoints.about(position)
+        abstract: dict[str, Any] = {"state": self.abstract}
+        where: dict[str, Any] = {"state": self.shardings}
+        if about["behavior"]:
+            abstract["behavior"] = jax.eval_shape(self.copy, self.abstract.params)
+            where["behavior"] = self.shardings.params
+        tree = checkpoints.restore(position, abstract, where)
+        return Start(tree["state"], position, about, tree.get("behavior"))
+
+    def keep(
+        self, checkpoints: Checkpoints, stop: Stop, position: Position, now: TrainState, about: Mapping[str, Any],
+        behavior: Callable[[], Params | None] = lambda: None, force: bool = False,
+    ) -> None:  # fmt: skip
+        """`Checkpoints.keep` of a state, as `start` finds it. behavior: gives weights to keep beside it, or None."""
+
+        def what() -> tuple[Any, dict[str, Any]]:
+            others = behavior()
+            tree = {"state": now} | ({} if others is None else {"behavior": others})
+            return tree, {**about, "behavior": others is not None}
+
+        checkpoints.keep(stop, position, what, force)
+
+    def copy(self, params: Params) -> Params:
+        """Parameters in the model's dtype, in arrays of their own, which an update does not take."""
+        return _copy(params, self.model.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Where a run goes on: the state, its position, what was said of it at its save, and the weights saved with it."""
+
+    state: TrainState
+    position: Position
+    about: Mapping[str, Any]
+    behavior: Params | None
+
+
+@functools.partial(jax.jit, static_argnames="dtype")
+def _copy(params: Params, dtype: Any) -> Params:
+    return jax.tree.map(lambda leaf: jnp.array(leaf, dtype, copy=True), params)
+
+
+def check_finite(numbers: Mapping[str, float], limit: int, checkpoints: Checkpoints) -> None:
+    """RuntimeError where an update's metrics tell of `limit` in a row that were skipped: that is no accident.
+
+    Parameters and moments are those of the last update that was done, so no checkpoint holds anything of the others.
+    """
+    if numbers["in_a_row"] >= limit:
+        checkpoints.wait()
+        raise RuntimeError(
+            f"the loss or its gradient was not finite in {limit} updates in a row (max_skipped); "
+            f"{checkpoints.last_good}. A lower learning rate may help: --allow_config_change takes it from there."
+        )
 
 
 def make_trainer(

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from acecoder_jax import parallel
 from acecoder_jax.models.decoder import Model, Params
 from acecoder_jax.models.sharding import named_shardings
 from acecoder_jax.training.loss import Loss, Metrics, token_logps
@@ -53,7 +54,9 @@ def make_logps(
     def logps(params: Params, sequences: list[TokenSequence]) -> list[np.ndarray]:
         packed = pack(sequences, rows=rows, row_tokens=row_tokens, share=share)
         arrays = place({name: array for name, array in packed.arrays.items() if name in MODEL_INPUTS}, mesh)
-        return packed.unpack(jax.device_get(run(params, arrays, packed.micro_batches)))
+        with parallel.LAUNCHES:
+            logp_mbt = run(params, arrays, packed.micro_batches)
+        return packed.unpack(jax.device_get(logp_mbt))
 
     return logps
 
@@ -71,14 +74,17 @@ def make_update(
 
     shardings: where the new state lies; naming it keeps a second call from compiling again for other words of the same.
     Metrics are the loss's own, and grad_norm: the global norm of the gradient before clipping.
+
+    Where the loss or that norm is not finite the step is left out: parameters, moments and the optimiser's own counts
+    (so its schedule too) stay as they are, and state.skipped counts it. Metrics `skipped` (0 or 1) and `in_a_row`.
     """
 
     def total(params: Params, batch: dict[str, jax.Array]) -> tuple[jax.Array, Metrics]:
         logp_bt, entropy_bt = token_logps(model, params, batch, logit_chunk)
         return loss(logp_bt, entropy_bt, batch)
 
-    def gradient(params: Params, arrays: dict[str, jax.Array], m: Any) -> tuple[Params, Metrics]:
-        return jax.grad(total, has_aux=True)(params, micro_batch(arrays, m))
+    def gradient(params: Params, arrays: dict[str, jax.Array], m: Any) -> tuple[tuple[jax.Array, Metrics], Params]:
+        return jax.value_and_grad(total, has_aux=True)(params, micro_batch(arrays, m))
 
     def run(state: TrainState, arrays: dict[str, jax.Array], count: jax.Array) -> tuple[TrainState, Metrics]:
         def body(m: jax.Array, sums: Any) -> Any:
@@ -86,15 +92,22 @@ def make_update(
 
         first = jax.eval_shape(lambda: gradient(state.params, arrays, 0))
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), first)
-        grads, metrics = jax.lax.fori_loop(0, count, body, zeros)
+        (total_loss, metrics), grads = jax.lax.fori_loop(0, count, body, zeros)
+        grad_norm = optax.global_norm(grads)
         step, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, step)
-        metrics = metrics | {"grad_norm": optax.global_norm(grads)}
-        return TrainState(params, opt_state, state.update + 1), metrics
+        moved = optax.apply_updates(state.params, step), opt_state, state.update + 1, state.skipped
+        stayed = state.params, state.opt_state, state.update, state.skipped + 1
+        finite = jnp.isfinite(total_loss) & jnp.isfinite(grad_norm)
+        params, opt_state, update, skipped = jax.tree.map(lambda a, b: jnp.where(finite, a, b), moved, stayed)
+        in_a_row = jnp.where(finite, 0, state.in_a_row + 1)
+        metrics = metrics | {"grad_norm": grad_norm, "skipped": 1 - finite.astype(jnp.int32), "in_a_row": in_a_row}
+        return TrainState(params, opt_state, update, skipped, in_a_row), metrics
 
     jitted = jax.jit(run, donate_argnums=0, out_shardings=None if shardings is None else (shardings, None))
 
     def update(state: TrainState, packed: Packed) -> tuple[TrainState, Metrics]:
-        return jitted(state, place(packed.arrays, mesh), packed.micro_batches)
+        arrays = place(packed.arrays, mesh)
+        with parallel.LAUNCHES:
+            return jitted(state, arrays, packed.micro_batches)
 
     return update

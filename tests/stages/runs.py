@@ -1,11 +1,16 @@
 """Runs of the real command in a process of its own, small enough for a test."""
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
+
+from acecoder_jax import store
 
 ROOT = Path(__file__).parents[2]
 TINY_MODEL = [
@@ -23,6 +28,58 @@ SFT = (
     "--config=configs/sft.py:tiny,steps=100,optimizer.learning_rate=8e-3,batch=32,heldback=4,evaluate_every=50,checkpoint.every=40,"
     f"max_new_tokens=32,trainer.rows=8,data_args={{'split': 'train', 'count': {PROBLEMS}}}"
 )
+
+
+MEASURED = {
+    "step_s",
+    "decode_s",
+    "score_s",
+    "logp_s",
+    "update_s",
+    "wait_s",
+    "decode_tokens_per_s",
+    "train_tokens_per_s",
+}
+
+
+def rl_args(model: Path, workdir: Path, **override: object) -> list[str]:
+    """The flags of a small run of reinforcement learning from `model`."""
+    small = {
+        "rollouts": 4, "prompts_per_rollout": 4, "samples_per_prompt": 4, "minibatch": 8, "max_new_tokens": 32,
+        "data_args": {"split": "train", "count": PROBLEMS}, "heldout_args": {"split": "heldout", "count": 4},
+        "heldout_samples": 2,
+        "optimizer.learning_rate": 1e-3, "checkpoint.every": 2, "trainer.rows": 4, "engine.slots": 8,
+        "reward_args.kind": "pass_rate", "max_prompt_tokens": 80,
+    }  # fmt: skip
+    pairs = ",".join(f"{key}={value}" for key, value in (small | override).items())
+    return [f"--config=configs/rl_rule.py:tiny,{pairs}", f"--config.model={model}", f"--workdir={workdir}"]
+
+
+def decided(workdir: Path) -> list[dict]:
+    """The rows of a run without what a clock measured."""
+    rows = store.read_jsonl(workdir / "metrics.jsonl")
+    return [{name: value for name, value in row.items() if name not in MEASURED} for row in rows]
+
+
+def samples(workdir: Path) -> list[tuple]:
+    """Every completion and verdict of a run, without times."""
+    rows = [row for file in sorted((workdir / "rollouts").glob("*.jsonl")) for row in store.read_jsonl(file)[1:]]
+    return [(json.dumps(row["completion"]), row["verdict"]["statuses"]) for row in rows]
+
+
+def logps(workdir: Path) -> list[bytes]:
+    """The log-probs that the updates of a run compared with."""
+    files = [np.load(file) for file in sorted((workdir / "logps").glob("*.npz"))]
+    return [file[name].tobytes() for file in files for name in ("old", "ref") if name in file]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """The same samples, verdicts, log-probs, metrics and, bit for bit, parameters."""
+    assert samples(one) == samples(other)
+    assert logps(one) == logps(other)
+    assert decided(one) == decided(other)
+    weights = "model/model.safetensors"
+    assert (one / weights).read_bytes() == (other / weights).read_bytes()
 
 
 def command(*args: str) -> list[str]:

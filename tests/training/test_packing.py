@@ -185,3 +185,15 @@ def test_minibatches_may_keep_the_samples_of_a_prompt_together():
     assert sorted(int(s.tokens[2]) for batch in batches for s in batch) == list(range(20))
     other = list(minibatches(sequences, 8, 0, 1, by_prompt=True))
     assert [s.tokens[0] for s in other[0]] != [s.tokens[0] for s in batches[0]]
+
+
+def test_each_pass_has_an_order_of_its_own():
+    sequences = [TokenSequence(np.array([1, i]), {}) for i in range(12)]
+    names = lambda batches: [[int(one.tokens[1]) for one in batch] for batch in batches]  # noqa: E731
+    three = names(minibatches(sequences, 5, seed=1, rollout=2, passes=3))
+    assert [len(batch) for batch in three] == [5, 5, 2] * 3
+    passes = [list(itertools.chain(*three[i : i + 3])) for i in (0, 3, 6)]
+    assert all(sorted(one) == list(range(12)) for one in passes)
+    assert passes[0] != passes[1] != passes[2] != passes[0]
+    assert three[:3] == names(minibatches(sequences, 5, seed=1, rollout=2))
+    assert three[3:] != names(minibatches(sequences, 5, seed=1, rollout=3, passes=3))[3:]

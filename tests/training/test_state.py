@@ -51,14 +51,14 @@ def test_all_else_lies_everywhere(shardings):
         if leaf.shape == ():
             assert where.is_fully_replicated
             scalars += 1
-    assert scalars == 3  # the update, and the counts of Adam and of the schedule
+    assert scalars == 5  # three counters of our own, and the counts of Adam and of the schedule
 
 
 def test_a_fresh_state_is_what_abstract_says(shardings):
     params = jax.device_put(jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), ABSTRACT), shardings.params)
     state = train_state.create(params, ADAM, shardings)
     assert jax.tree.map(jnp.shape, state) == jax.tree.map(jnp.shape, train_state.abstract(ABSTRACT, ADAM))
-    assert int(state.update) == 0
+    assert int(state.update) == int(state.skipped) == int(state.in_a_row) == 0
     for moment in moments(state):
         for leaf, where in zip(jax.tree.leaves(moment), jax.tree.leaves(shardings.params), strict=True):
             assert leaf.sharding.is_equivalent_to(where, leaf.ndim)

@@ -8,10 +8,12 @@ import pytest
 from acecoder_jax import parallel
 from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.models.decoder import Model
-from acecoder_jax.training.checkpoint import Checkpoints
+from acecoder_jax.stops import Stop
+from acecoder_jax.training import state as train_state
+from acecoder_jax.training.checkpoint import Checkpoints, Position
 from acecoder_jax.training.loss import cross_entropy
 from acecoder_jax.training.packing import TokenSequence
-from acecoder_jax.training.trainer import make_trainer
+from acecoder_jax.training.trainer import check_finite, make_trainer
 
 CONFIG = ModelConfig(
     vocab_size=16, hidden_size=8, intermediate_size=8, num_layers=1, num_heads=2, num_kv_heads=2, head_dim=4
@@ -43,15 +45,42 @@ def test_weights_make_a_mean_over_the_tokens(trainer):
 
 def test_a_fresh_start_and_a_start_from_a_checkpoint(trainer, tmp_path):
     with Checkpoints(tmp_path, keep=1, every=1) as checkpoints:
-        state, step = trainer.start(lambda: jax.device_put(params(), trainer.shardings.params), checkpoints)
-        assert step == 0
-        checkpoints.save(3, state)
+        fresh = trainer.start(lambda: jax.device_put(params(), trainer.shardings.params), checkpoints)
+        assert fresh.position == Position(0) and fresh.behavior is None
+        trainer.keep(checkpoints, Stop(), Position(3), fresh.state, {"updates": [{"loss": 0.1}]})
     with Checkpoints(tmp_path, keep=1, every=1) as checkpoints:
-        again, step = trainer.start(lambda: pytest.fail("the parameters are in the checkpoint"), checkpoints)
-        assert step == 3
-    jax.tree.map(np.testing.assert_array_equal, state, again)
-    for leaf, where in zip(jax.tree.leaves(again), jax.tree.leaves(trainer.shardings), strict=True):
+        again = trainer.start(lambda: pytest.fail("the parameters are in the checkpoint"), checkpoints)
+        assert again.position == Position(3) and again.about["updates"] == [{"loss": 0.1}] and again.behavior is None
+    jax.tree.map(np.testing.assert_array_equal, fresh.state, again.state)
+    for leaf, where in zip(jax.tree.leaves(again.state), jax.tree.leaves(trainer.shardings), strict=True):
         assert leaf.sharding.is_equivalent_to(where, leaf.ndim)
+
+
+def test_other_weights_can_be_kept_beside_the_state(trainer, tmp_path):
+    state = train_state.create(jax.device_put(params(), trainer.shardings.params), trainer.optimizer, trainer.shardings)
+    older = trainer.copy(jax.tree.map(lambda leaf: leaf + 1, state.params))
+    with Checkpoints(tmp_path, keep=1, every=1, minibatches=1) as checkpoints:
+        trainer.keep(checkpoints, Stop(), Position(3, 1), state, {}, lambda: older)
+    with Checkpoints(tmp_path, keep=1, every=1) as checkpoints:
+        started = trainer.start(lambda: pytest.fail("the parameters are in the checkpoint"), checkpoints)
+    jax.tree.map(np.testing.assert_array_equal, started.state, state)
+    jax.tree.map(np.testing.assert_array_equal, started.behavior, older)
+
+
+def test_a_copy_outlives_the_update_of_what_it_was_made_of(trainer):
+    given = jax.device_put(params(), trainer.shardings.params)
+    copied = trainer.copy(given)
+    for leaf in jax.tree.leaves(given):
+        leaf.delete()
+    jax.tree.map(np.testing.assert_array_equal, copied, params())
+
+
+def test_too_many_skipped_in_a_row_name_the_last_good_checkpoint(tmp_path):
+    with Checkpoints(tmp_path, keep=1, every=1) as checkpoints:
+        checkpoints.save(Position(7), {"a": jnp.zeros(3)})
+        check_finite({"in_a_row": 1.0}, 2, checkpoints)
+        with pytest.raises(RuntimeError, match=f"2 updates in a row .*{tmp_path}/checkpoints/7"):
+            check_finite({"in_a_row": 2.0}, 2, checkpoints)
 
 
 def test_a_misspelt_knob_is_an_error():

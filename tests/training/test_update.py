@@ -250,6 +250,25 @@ def test_the_old_state_is_given_up(params, update, packed):
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
 
 
+def test_a_step_that_is_not_finite_is_left_out_and_counted(params, update, packed, reference):
+    spoilt = {name: array.copy() for name, array in packed.arrays.items()}
+    spoilt["advantage_mbt"][0, 0, spoilt["loss_weight_mbt"][0, 0] > 0] = np.nan
+    bad = dataclasses.replace(packed, arrays=spoilt)
+    before = train_state.create(jax.tree.map(np.copy, params), OPTIMIZER)
+    expected = jax.device_get(before)
+    state, metrics = update(jax.device_put(before), bad)
+    state, metrics = update(state, bad)
+    jax.tree.map(np.testing.assert_array_equal, (state.params, state.opt_state), (expected.params, expected.opt_state))
+    assert (int(state.update), int(state.skipped), int(state.in_a_row)) == (0, 2, 2)
+    assert (metrics["skipped"], metrics["in_a_row"]) == (1, 2) and np.isnan(metrics["loss"])
+    state, metrics = update(state, packed)  # the next one is as if nothing had been
+    jax.tree.map(
+        np.testing.assert_array_equal, (state.params, state.opt_state), (reference[0].params, reference[0].opt_state)
+    )
+    assert (int(state.update), int(state.skipped), int(state.in_a_row)) == (1, 2, 0)
+    assert (metrics["skipped"], metrics["in_a_row"]) == (0, 0)
+
+
 def test_logps(params, plain, whole_logps):
     logps = make_logps(MODEL, rows=4, row_tokens=16, logit_chunk=5)
     for one, other in zip(logps(params, plain), whole_logps, strict=True):

@@ -1,0 +1,62 @@
+"""Being asked to stop: SIGTERM (a preemption, a scheduler's time limit) or Ctrl-C, answered where the run can be saved.
+
+    with Stop() as stop:
+        for batch in batches:
+            if stop.asked():
+                save()
+                raise Stopped(stop.signal)
+            train(batch)
+
+Exit status of a run that stopped so: 143 after SIGTERM, 130 after Ctrl-C, as a shell says it of a process that these
+signals end. The same command goes on.
+"""
+
+import os
+import signal
+from types import FrameType
+from typing import Any, Self
+
+from acecoder_jax import parallel
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stopped(Exception):  # noqa: N818 (nothing went wrong)
+    """The run was asked to stop, and has stopped. signal: by which; 0 where another process was the one asked."""
+
+    def __init__(self, number: int):
+        super().__init__(f"stopped by {signal.Signals(number).name if number else 'a signal to another process'}")
+        self.exit_code = 128 + (number or signal.SIGTERM)
+
+
+class Stop:
+    """Notes SIGTERM and the first Ctrl-C while it is entered, from the main thread; a second Ctrl-C ends at once."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._before: dict[int, Any] = {}
+
+    def asked(self) -> bool:
+        """Whether any process of the run has been asked. All of them call it at the same places of the run."""
+        return parallel.host_sum({"asked": float(self.signal != 0)})["asked"] > 0
+
+    def check(self) -> None:
+        """Raises Stopped where this process has been asked; from any thread, wherever what is going on may be lost."""
+        if self.signal:
+            raise Stopped(self.signal)
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not self.signal:
+            self.signal = number
+            # not print: the signal may have come in the middle of one
+            os.write(1, f"{signal.Signals(number).name}: stopping as soon as what is done can be saved\n".encode())

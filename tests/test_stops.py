@@ -1,0 +1,37 @@
+"""Signals are noted, not obeyed at once; the second Ctrl-C is."""
+
+import os
+import signal
+
+import pytest
+
+from acecoder_jax.stops import Stop, Stopped
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_is_noted(number: int, code: int, capfd: pytest.CaptureFixture[str]) -> None:
+    with Stop() as stop:
+        assert not stop.asked()
+        stop.check()
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal.SIGTERM)  # one more changes nothing
+        assert stop.asked() and stop.signal == number
+        with pytest.raises(Stopped, match=signal.Signals(number).name) as stopped:
+            stop.check()
+    assert stopped.value.exit_code == code
+    assert capfd.readouterr().out == f"{signal.Signals(number).name}: stopping as soon as what is done can be saved\n"
+
+
+def test_a_second_ctrl_c_ends_at_once() -> None:
+    with Stop() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stop.asked()
+
+
+def test_afterwards_signals_do_what_they_did_before() -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with Stop():
+        assert signal.getsignal(signal.SIGTERM) != before[0]
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
