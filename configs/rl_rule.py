@@ -36,9 +36,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "minibatch": 64,
         "max_prompt_tokens": 256,
         "max_new_tokens": 256,
-        "trainer.rows": 2,
-        "trainer.row_tokens": 512,
-        "trainer.logit_chunk": 512,
+        "trainer.rows": 1,
+        "trainer.row_tokens": 1024,  # room for a prompt with four responses
+        "trainer.logit_chunk": 256,
         "remat": "dots",
         "engine.slots": 64,
         "engine.chunk": 16,
@@ -77,7 +77,6 @@ PRESETS["0.5b_base"] = PRESETS["0.5b"] | {
     "model": "Qwen/Qwen2.5-Coder-0.5B",
     "style": "r1",
     "max_new_tokens": 512,  # it thinks before it answers
-    "trainer.row_tokens": 768,
 }
 
 
