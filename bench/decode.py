@@ -18,51 +18,30 @@ import argparse
 import functools
 import gzip
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+PEERS = HERE / "decode_peers"
 sys.path.insert(0, str(HERE.parent))
+
+import contest  # noqa: E402
 
 from acecoder_jax import prompts, tokenizer  # noqa: E402
 
 LOCK_STEP, ONE, REAL = (32, 128), (1, 128), (32, 256)
 
 
-class Contestant:
+class Writer(contest.Contestant):
     """A process that generates when it is asked to."""
-
-    def __init__(self, python: str, script: str, *arguments: str, **environment: str):
-        self.script = script
-        self.process = subprocess.Popen(
-            [python, str(HERE / "decode_peers" / script), *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", "cpu"), **environment},
-        )  # fmt: skip
-        self.about = self._read()
-        self.peak_gib = 0.0
-
-    def _read(self) -> dict:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self.script} ended with exit code {self.process.wait()}")
-        return json.loads(line)
 
     def speed(self, prompt_tokens: list[list[int]], shape: tuple[int, int], end: bool = False) -> float:
         """Useful tokens a second."""
         rows, new = shape
-        request = {"prompts": prompt_tokens, "max_new_tokens": new, "end": end, "rows": rows}
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        answer = self._read()
-        self.peak_gib = answer["peak_gib"]
+        answer = self.ask(prompts=prompt_tokens, max_new_tokens=new, end=end, rows=rows)
         return answer["tokens"] / answer["seconds"]
 
     def warm(self, prompt_tokens: list[list[int]], shape: tuple[int, int], end: bool = False) -> None:
@@ -70,10 +49,6 @@ class Contestant:
         if "torch" in self.about:
             prompt_tokens, shape = prompt_tokens[:1], (1, 8)
         self.speed(prompt_tokens, shape, end)
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.communicate()
 
 
 def main() -> None:
@@ -93,11 +68,11 @@ def main() -> None:
         json.dump(asked[:32], groups)
         groups.flush()
         more = {"GROUPS": groups.name} if "d" in options.cases else {}
-        who = {"ours": Contestant(sys.executable, "ours.py", options.model, str(longest), options.engine, **more)}
+        who = {"ours": Writer(sys.executable, PEERS / "ours.py", options.model, str(longest), options.engine, **more)}
     if options.transformers:
-        who["transformers"] = Contestant(options.transformers, "transformers_peer.py", options.model)
+        who["transformers"] = Writer(options.transformers, PEERS / "transformers_peer.py", options.model)
     if options.tunix:
-        who["tunix"] = Contestant(options.tunix, "tunix_peer.py", options.model, str(longest))
+        who["tunix"] = Writer(options.tunix, PEERS / "tunix_peer.py", options.model, str(longest))
     row: dict = {"about": {name: one.about for name, one in who.items()}}
     cases: dict[str, Callable[..., dict]] = {
         "a": lock_step,
@@ -122,17 +97,17 @@ def questions(model: str, data: str) -> list[list[int]]:
     return [list(prompts.render_chat(words, prompts.chat(text), add_generation_prompt=True)) for text in texts]
 
 
-def lock_step(who: dict[str, Contestant], asked: list[list[int]], rounds: int) -> dict:
+def lock_step(who: dict[str, Writer], asked: list[list[int]], rounds: int) -> dict:
     """Case a."""
     return {"a": compete(who, asked[:32], LOCK_STEP, rounds)}
 
 
-def one_row(who: dict[str, Contestant], asked: list[list[int]], rounds: int) -> dict:
+def one_row(who: dict[str, Writer], asked: list[list[int]], rounds: int) -> dict:
     """Case b."""
     return {"b": compete(who, asked[:1], ONE, max(3, rounds))}
 
 
-def real_lengths(who: dict[str, Contestant], asked: list[list[int]], rounds: int, share: int) -> dict:
+def real_lengths(who: dict[str, Writer], asked: list[list[int]], rounds: int, share: int) -> dict:
     """Case c, once after a warm-up. Every n-th sample only: Tunix a quarter, transformers `share`."""
     samples = [prompt for prompt in sorted(asked[:48], key=len) for _ in range(4)]
     found = {}
@@ -144,7 +119,7 @@ def real_lengths(who: dict[str, Contestant], asked: list[list[int]], rounds: int
     return {"c": found}
 
 
-def compete(who: dict[str, Contestant], asked: list[list[int]], shape: tuple[int, int], rounds: int) -> dict:
+def compete(who: dict[str, Writer], asked: list[list[int]], shape: tuple[int, int], rounds: int) -> dict:
     """Medians over rounds in which the contestants take turns."""
     speeds: dict[str, list[float]] = {name: [] for name in who}
     for one in who.values():

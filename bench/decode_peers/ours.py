@@ -8,14 +8,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path[:0] = [str(Path(__file__).resolve().parents[n]) for n in (1, 2)]
 
 import jax
-import jax.numpy as jnp
+import machine
 from _serve import serve
 
 from acecoder_jax import tokenizer
-from acecoder_jax.models import huggingface, native
+from acecoder_jax.models import huggingface
 from acecoder_jax.sampling.draw import SamplingParams
 from acecoder_jax.sampling.engine import Engine, Request
 
@@ -78,35 +78,8 @@ def prefill_s(prompts: list[list[int]], samples: int) -> float:
     return sum(spent)
 
 
-def rates() -> dict[str, float]:
-    """Measured bytes a second of reading memory, and FLOPs a second of the fastest large product at hand."""
-    big = jnp.ones((1 << 27,), jnp.float32)
-    read = jax.jit(jnp.sum)
-    a_md, w_df = jnp.ones((2048, 2048), jnp.bfloat16), jnp.ones((2048, 2048), jnp.bfloat16)
-    multiply = jax.jit(lambda a, w: jnp.einsum("md,df->mf", a, w, preferred_element_type=jnp.float32))
-    times = {
-        "xla_bfloat16": _best(lambda: multiply(a_md, w_df)),
-        "xla_float32": _best(lambda: multiply(a_md.astype(jnp.float32), w_df.astype(jnp.float32))),
-    }
-    if native.available():
-        packed, active_m = native.pack(w_df), jnp.ones(2048, bool)
-        kernel = jax.jit(native.matmul)
-        times["native_bfloat16"] = _best(lambda: kernel(a_md, packed, active_m))
-    found = {f"gflops_{name}": 2 * 2048**3 / seconds / 1e9 for name, seconds in times.items()}
-    return {"bandwidth": big.nbytes / _best(lambda: read(big)), "flops": 1e9 * max(found.values())} | found
-
-
-def _best(call: object) -> float:
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        jax.block_until_ready(call())  # type: ignore[operator]
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
 if __name__ == "__main__":
-    numbers: dict[str, Any] = rates()
+    numbers: dict[str, Any] = machine.rates()
     numbers["params"] = sum(leaf.size for leaf in jax.tree.leaves(params))
     numbers["layer_params"] = sum(leaf.size for leaf in jax.tree.leaves(params["layers"]))
     numbers["kv_bytes_a_token"] = engine(32, 128, False).token_bytes
