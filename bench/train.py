@@ -109,9 +109,7 @@ def micro_batches(pairs: list[tuple[list[int], list[int]]], prepared: dict[str, 
     """What a peer gets: sorted by length, ROWS sequences at a time."""
     rows = [
         {"tokens": prompt + response, "prompt": len(prompt), "old_logp": old, "advantage": advantage}
-        for (prompt, response), old, advantage in zip(
-            pairs, prepared["old_logps"], prepared["advantages"], strict=True
-        )
+        for (prompt, response), old, advantage in zip(pairs, prepared["old_logps"], prepared["advantages"], strict=True)
     ]
     rows.sort(key=lambda row: len(row["tokens"]))
     return [rows[at : at + ROWS] for at in range(0, len(rows), ROWS)]

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve()
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[2])]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import contest
 import jax
@@ -42,7 +42,7 @@ sequences: list[TokenSequence] = []
 
 def work(what: str, **request: Any) -> dict[str, Any]:
     """prepare: once, with the sequences; step: one update on them."""
-    return {"prepare": prepare, "step": step}[what](**request)
+    return prepare(**request) if what == "prepare" else step()
 
 
 def prepare(prompts: list[list[int]], responses: list[list[int]], rewards: list[float]) -> dict[str, Any]:
@@ -79,7 +79,9 @@ def step() -> dict[str, Any]:
     found = {name: float(value) for name, value in jax.device_get(numbers).items()}
     names = ("loss", "ratio_mean", "grad_norm", "entropy")
     # rows in use times their length: what the model computes
-    return {name: found[name] for name in names} | {"computed": packed.micro_batches * trainer.rows * trainer.row_tokens}
+    return {name: found[name] for name in names} | {
+        "computed": packed.micro_batches * trainer.rows * trainer.row_tokens
+    }
 
 
 about |= {"jax": jax.__version__, "trainer": config.trainer.to_dict(), "remat": config.remat}
