@@ -10,8 +10,10 @@ compute in bfloat16, and minimise the clipped surrogate of REINFORCE++ on the re
 entropy, as it does in a run. Peers get the sequences sorted by length, 4 rows a micro-batch padded to the longest of
 the 4. The tokens are random: no contestant's speed depends on them. Useful tokens are prompts and responses, every
 sequence counted in full. Several states of 8 GB do not fit in memory together, so the contestants of a case come one
-after the other; each makes an untimed step first, then `--rounds` timed ones, of which the median counts. Ours comes
-again at the end: its two figures tell how steady the machine was. Peak memory is VmHWM of each process.
+after the other. Each first makes an untimed step, then `--rounds` timed ones, of which the median counts. The untimed
+step is on the four longest sequences (and, for Tunix, on one micro-batch of each width, which it compiles for): it
+compiles everything, and its numbers show whether all compute the same. Ours comes again at the end, unless
+`--once`: its two figures tell how steady the machine was. Peak memory is VmHWM of each process.
 Roofline: 8 x parameters x useful tokens FLOPs (forward, its recomputation, backward) at the measured rate of a large
 product; 6 x where nothing is recomputed. The last line is JSON.
 """
@@ -32,6 +34,7 @@ import contest  # noqa: E402
 
 ADAM = {"learning_rate": 5e-7, "beta1": 0.9, "beta2": 0.95, "weight_decay": 0.0, "clip_norm": 1.0}
 ROWS = 4  # of a peer's micro-batch
+TUNIX_MULTIPLE = 64  # of tokens that its micro-batches are wide, or each would be compiled anew
 AGREE = 0.02  # how far the first gradient's norm may be from ours
 GOALS = {("real", "transformers"): 1.5, ("real", "tunix"): 2.0, ("dense", "transformers"): 1.0}
 
@@ -43,6 +46,7 @@ def main() -> None:
     parser.add_argument("--tunix", help="a Python that has google-tunix and transformers")
     parser.add_argument("--cases", default="real,dense")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--once", action="store_true", help="ours runs first only, not again at the end")
     parser.add_argument("--ours", default="", help="overrides of the preset rl_rule.py:0.5b: trainer.rows=4,remat=full")
     options = parser.parse_args()
     row: dict[str, Any] = {}
@@ -87,20 +91,24 @@ def compete(options: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any
     adam = json.dumps(ADAM)
     found: dict[str, Any] = {"useful_tokens": useful, "sequences": len(pairs)}
 
+    longest = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))[-ROWS:]
+
     def ours() -> tuple[dict[str, Any], dict[str, Any]]:
         one = contest.Contestant(sys.executable, PEERS / "ours.py", options.model, adam, options.ours)
         prepared = one.ask(what="prepare", **given)
-        return measure(one, options.rounds, useful, {"what": "step"}), prepared
+        return measure(one, options.rounds, useful, {"what": "step", "only": longest}, {"what": "step"}), prepared
 
     found["ours"], prepared = ours()
     batches = micro_batches(pairs, prepared)
     if options.transformers:
         one = contest.Contestant(options.transformers, PEERS / "transformers_peer.py", options.model, adam)
-        found["transformers"] = measure(one, options.rounds, useful, {"batches": batches})
+        found["transformers"] = measure(one, options.rounds, useful, {"batches": batches[-1:]}, {"batches": batches})
     if options.tunix:
         one = contest.Contestant(options.tunix, PEERS / "tunix_peer.py", options.model, adam, str(len(batches)))
-        found["tunix"] = measure(one, options.rounds, useful, {"batches": batches})
-    if options.transformers or options.tunix:
+        widths = {-(-max(len(row["tokens"]) for row in batch) // TUNIX_MULTIPLE): batch for batch in batches}
+        first = {"batches": list(widths.values())}
+        found["tunix"] = measure(one, options.rounds, useful, first, {"batches": batches})
+    if (options.transformers or options.tunix) and not options.once:
         found["ours_again"], _ = ours()
     return found
 
@@ -115,22 +123,26 @@ def micro_batches(pairs: list[tuple[list[int], list[int]]], prepared: dict[str, 
     return [rows[at : at + ROWS] for at in range(0, len(rows), ROWS)]
 
 
-def measure(one: contest.Contestant, rounds: int, useful: int, request: dict[str, Any]) -> dict[str, Any]:
+def measure(
+    one: contest.Contestant, rounds: int, useful: int, first_request: dict[str, Any], request: dict[str, Any]
+) -> dict[str, Any]:
     """A first step, whose numbers are for trust, and the median of timed ones."""
-    first = one.ask(**request)
-    times = [one.ask(**request)["seconds"] for _ in range(rounds)]
+    first = one.ask(**first_request)
+    timed = [one.ask(**request) for _ in range(rounds)]
     one.close()
-    seconds = statistics.median(times)
+    seconds = statistics.median(answer["seconds"] for answer in timed)
     numbers = {name: first[name] for name in ("loss", "ratio_mean", "grad_norm", "entropy") if name in first}
-    return {
+    found = {
         "tok_s": round(useful / seconds, 1),
-        "seconds": [round(value, 2) for value in times],
+        "seconds": [round(answer["seconds"], 2) for answer in timed],
         "peak_gib": one.peak_gib,
-        "padding_share": round(1 - useful / first["computed"], 3),
+        "computed_tokens": timed[0]["computed"],
         "first_step": numbers,
         "first_step_s": round(first["seconds"], 1),
         "about": one.about,
     }
+    print(f"{one.script}: {json.dumps(found)}", flush=True)
+    return found
 
 
 def report(case: str, found: dict[str, Any]) -> None:
@@ -145,7 +157,7 @@ def report(case: str, found: dict[str, Any]) -> None:
         if name in found:
             side = found[name]
             print(f"{case} {name}: {side['tok_s']} useful tok/s, peak {side['peak_gib']} GiB, {side['seconds']} s")
-            print(f"  padding {side['padding_share']:.1%}; first step {side['first_step']}")
+            print(f"  computed {side['computed_tokens']} tokens; first step {side['first_step']}")
     for name in ("transformers", "tunix"):
         if name in found:
             compare(case, name, found)

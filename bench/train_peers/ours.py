@@ -1,5 +1,6 @@
 """Our trainer as the stage train_rl uses it, as bench/train.py asks for it: pack, REINFORCE++ with entropy, update."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -42,17 +43,14 @@ sequences: list[TokenSequence] = []
 
 def work(what: str, **request: Any) -> dict[str, Any]:
     """prepare: once, with the sequences; step: one update on them."""
-    return prepare(**request) if what == "prepare" else step()
+    return prepare(**request) if what == "prepare" else step(**request)
 
 
 def prepare(prompts: list[list[int]], responses: list[list[int]], rewards: list[float]) -> dict[str, Any]:
     """Log-probs of the responses' tokens and their advantages, as a rollout gets them before its updates."""
     completions = [completion(n, p, r) for n, (p, r) in enumerate(zip(prompts, responses, strict=True))]
-    plain = [TokenSequence(np.array(p + r, np.int32), {}) for p, r in zip(prompts, responses, strict=True)]
-    old = [
-        np.asarray(logp_n)[len(prompt) - 1 :]
-        for prompt, logp_n in zip(prompts, trainer.logps(state.params, plain), strict=True)
-    ]
+    plain = [TokenSequence(np.array(p + r, np.int32), {}, len(p)) for p, r in zip(prompts, responses, strict=True)]
+    old = trainer.logps(state.params, plain)
     sequences[:], _ = algorithm.prepare(completions, rewards, old, None)
     advantages = [
         float(one.per_token["advantage"][len(prompt) - 1]) for prompt, one in zip(prompts, sequences, strict=True)
@@ -70,10 +68,14 @@ def completion(number: int, prompt: list[int], response: list[int]) -> Completio
     )  # fmt: skip
 
 
-def step() -> dict[str, Any]:
-    """One update, from packing to new parameters."""
+def step(only: list[int] | None = None) -> dict[str, Any]:
+    """One update, from packing to new parameters; `only`: on these sequences, in the shape of all of them."""
     global state
-    packed = trainer.pack(sequences)
+    packed = trainer.pack(sequences if only is None else [sequences[i] for i in only])
+    if only is not None:
+        missing = -(-len(sequences) // trainer.rows) - packed.arrays["tokens_mbt"].shape[0]
+        arrays = {name: np.pad(array, ((0, missing), (0, 0), (0, 0))) for name, array in packed.arrays.items()}
+        packed = dataclasses.replace(packed, arrays=arrays)
     state, numbers = trainer.update(state, packed)
     jax.block_until_ready(state)
     found = {name: float(value) for name, value in jax.device_get(numbers).items()}
