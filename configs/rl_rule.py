@@ -12,6 +12,7 @@
 | 7b_base | Qwen2.5-Coder-7B | the same from the base model, R1 style: think, then answer |
 | 7b_script | Qwen2.5-Coder-7B-Instruct | the rule script's column: 512 prompts, 3 episodes, pass rate as the reward |
 | 0.5b, 0.5b_base | Qwen2.5-Coder-0.5B(-Instruct) | full fine-tuning on one machine: 8 x 8 samples, 3 rollouts |
+| 0.5b_lora | Qwen2.5-Coder-0.5B-Instruct | the same with LoRA of rank 32 on every matrix |
 | tiny | made on the spot | the embedded toy families: supervised start, RL, held-out scores before and after |
 """
 
@@ -73,6 +74,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sandbox.workers": 2,
     },
 }
+PRESETS["0.5b_lora"] = PRESETS["0.5b"] | {"lora.rank": 32, "optimizer.learning_rate": 1e-5}
 PRESETS["0.5b_base"] = PRESETS["0.5b"] | {
     "model": "Qwen/Qwen2.5-Coder-0.5B",
     "style": "r1",
@@ -137,13 +139,15 @@ def get_config(argument: str = "") -> ConfigDict:
             # A micro-batch is rows x row_tokens packed tokens; rows are split over the mesh's data and fsdp axes, time
             # over context. logit_chunk: tokens of a device that are in the output head at once. attention: "auto",
             # "xla", "splash" (TPU), "cudnn" (GPU). share_prompts: one copy of a prompt for its samples in a row, where
-            # the attention allows it (xla and cudnn).
+            # the attention allows it (xla and cudnn). offload: what waits in the host's pinned memory while it is not
+            # needed: ("optimizer", "reference").
             "trainer": {
                 "rows": 64,
                 "row_tokens": 4096,
                 "logit_chunk": 2048,
                 "attention": "auto",
                 "share_prompts": True,
+                "offload": (),
             },
             # The decoding engine; cache_tokens 0: room for every slot to be full; int8: 8-bit weights.
             "engine": {
@@ -156,6 +160,9 @@ def get_config(argument: str = "") -> ConfigDict:
                 "int8": False,
                 "backend": "auto",
             },
+            # LoRA: rank 0 trains all parameters; else a path of this rank, scaled by alpha / rank, beside each of the
+            # targets (of q, k, v, o, gate, up, down). The model itself is frozen, in `dtype`, and its own reference.
+            "lora": {"rank": 0, "alpha": 64.0, "targets": ("q", "k", "v", "o", "gate", "up", "down")},
             "dtype": "bfloat16",
             "export_dtype": "bfloat16",
             # What the backward pass keeps of a layer: "none" (does nothing again), "dots", "attention", "full" (keeps

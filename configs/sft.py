@@ -4,7 +4,7 @@
     python -m acecoder_jax.main --config=configs/sft.py:0.5b --config.model=DIR --config.data_path=mbpp.jsonl.gz
 
 tiny: a small policy from scratch on the toy families, stopped when it passes part of the problems held back from
-training. 0.5b: Qwen2.5-Coder-0.5B on the solutions of MBPP's training problems.
+training. 0.5b: Qwen2.5-Coder-0.5B on the solutions of MBPP's training problems; 0.5b_lora: the same with LoRA.
 """
 
 from typing import Any
@@ -46,6 +46,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "checkpoint.every": 10,
     },
 }
+PRESETS["0.5b_lora"] = PRESETS["0.5b"] | {"lora.rank": 32, "optimizer.learning_rate": 2e-4}
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -80,6 +81,7 @@ def get_config(argument: str = "") -> ConfigDict:
                 "logit_chunk": 1024,
                 "attention": "auto",
                 "share_prompts": True,
+                "offload": (),
             },
             # The decoding engine: as in configs/rl_rule.py.
             "engine": {
@@ -92,6 +94,8 @@ def get_config(argument: str = "") -> ConfigDict:
                 "int8": False,
                 "backend": "auto",
             },
+            # As in configs/rl_rule.py.
+            "lora": {"rank": 0, "alpha": 64.0, "targets": ("q", "k", "v", "o", "gate", "up", "down")},
             "dtype": "float32",
             "export_dtype": "float32",
             "remat": "none",

@@ -12,7 +12,7 @@ Letters: b batch, t time, d embed, n heads, k KV heads, h head dim, f hidden, v 
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -20,13 +20,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
-from acecoder_jax.models import linear, rope
+from acecoder_jax.models import linear, lora, rope
 from acecoder_jax.models.attention import attend
 from acecoder_jax.models.attention.places import NO_WINDOW, Places
 from acecoder_jax.models.config import ModelConfig
+from acecoder_jax.models.lora import Lora
 from acecoder_jax.models.sharding import constrain
 
 Params = dict[str, Any]
+Adapter = Mapping[str, jax.Array]
 
 # What the backward pass keeps of a layer beside its input, by the names that `Layer` gives; the rest it computes again.
 PRODUCTS = ("qkv", "attention", "out", "gate_up")
@@ -74,38 +76,44 @@ class Layer(nnx.Module):
         self.gate_df, self.up_df, self.down_fd = weight(d, f), weight(d, f), weight(f, d)
 
     def __call__(
-        self, x_btd: jax.Array, cos_bth: jax.Array, sin_bth: jax.Array, places: Places, window: Any, backend: str
-    ) -> jax.Array:
-        """The block's output, [b, t, d] in x's type."""
+        self, x_btd: jax.Array, cos_bth: jax.Array, sin_bth: jax.Array, places: Places, window: Any, backend: str,
+        adapter: Adapter | None = None,
+    ) -> jax.Array:  # fmt: skip
+        """The block's output, [b, t, d] in x's type. adapter: as `lora.product` takes it."""
         dtype = x_btd.dtype
-        out_btd = self._attention(x_btd, cos_bth, sin_bth, places, window, backend)
+        out_btd = self._attention(x_btd, cos_bth, sin_bth, places, window, backend, adapter)
         x_btd = x_btd + checkpoint_name(out_btd.astype(dtype), "out")
         y_btd = rms_norm(x_btd, self.mlp_norm_d[...], self.config.rms_norm_eps)
-        gate_btf = self._product("btd,df->btf", y_btd, "gate_df", "gate_up")
-        up_btf = self._product("btd,df->btf", y_btd, "up_df", "gate_up")
+        gate_btf = self._kept("btd,df->btf", y_btd, "gate", adapter)
+        up_btf = self._kept("btd,df->btf", y_btd, "up", adapter)
         y_btf = (jax.nn.silu(gate_btf.astype(jnp.float32)) * up_btf).astype(dtype)
-        x_btd = x_btd + linear.einsum("btf,fd->btd", y_btf, self.down_fd[...], dtype).astype(dtype)
+        x_btd = x_btd + self._product("btf,fd->btd", y_btf, "down", adapter).astype(dtype)
         return constrain(x_btd, "btd")
 
-    def _product(self, equation: str, x: jax.Array, name: str, kept_as: str) -> jax.Array:
-        """A product with a weight, in x's type, under a name for the remat policies."""
-        y = linear.einsum(equation, x, getattr(self, name)[...], x.dtype).astype(x.dtype)
-        return checkpoint_name(constrain(y, equation.split("->")[1]), kept_as)
+    def _product(self, equation: str, x: jax.Array, target: str, adapter: Adapter | None) -> jax.Array:
+        """x times a matrix of the layer, a name of lora.TARGETS, with what LoRA adds to it: float32."""
+        return lora.product(equation, x, getattr(self, lora.names(target)[0])[...], target, adapter)
+
+    def _kept(self, equation: str, x: jax.Array, target: str, adapter: Adapter | None) -> jax.Array:
+        """The same in x's type, under a name for the remat policies."""
+        y = self._product(equation, x, target, adapter).astype(x.dtype)
+        return checkpoint_name(constrain(y, equation.split("->")[1]), "gate_up")
 
     def _attention(
-        self, x_btd: jax.Array, cos_bth: jax.Array, sin_bth: jax.Array, places: Places, window: Any, backend: str
-    ) -> jax.Array:
+        self, x_btd: jax.Array, cos_bth: jax.Array, sin_bth: jax.Array, places: Places, window: Any, backend: str,
+        adapter: Adapter | None,
+    ) -> jax.Array:  # fmt: skip
         dtype = x_btd.dtype
         y_btd = rms_norm(x_btd, self.attn_norm_d[...], self.config.rms_norm_eps)
-        q_btnh = linear.einsum("btd,dnh->btnh", y_btd, self.q_dnh[...], dtype) + self.q_bias_nh[...]
-        k_btkh = linear.einsum("btd,dkh->btkh", y_btd, self.k_dkh[...], dtype) + self.k_bias_kh[...]
-        v_btkh = linear.einsum("btd,dkh->btkh", y_btd, self.v_dkh[...], dtype) + self.v_bias_kh[...]
+        q_btnh = self._product("btd,dnh->btnh", y_btd, "q", adapter) + self.q_bias_nh[...]
+        k_btkh = self._product("btd,dkh->btkh", y_btd, "k", adapter) + self.k_bias_kh[...]
+        v_btkh = self._product("btd,dkh->btkh", y_btd, "v", adapter) + self.v_bias_kh[...]
         q_btnh = constrain(rope.rotate(q_btnh, cos_bth, sin_bth).astype(dtype), "btnh")
         k_btkh = constrain(rope.rotate(k_btkh, cos_bth, sin_bth).astype(dtype), "btkh")
         q_btnh, k_btkh, v_btkh = (checkpoint_name(x, "qkv") for x in (q_btnh, k_btkh, v_btkh.astype(dtype)))
         scale = self.config.head_dim**-0.5
         out_btnh = attend(q_btnh, k_btkh, v_btkh, places, window, backend=backend, scale=scale)
-        return linear.einsum("btnh,nhd->btd", out_btnh, self.o_nhd[...], dtype)
+        return self._product("btnh,nhd->btd", out_btnh.astype(dtype), "o", adapter)
 
 
 class Decoder(nnx.Module):
@@ -127,8 +135,14 @@ class Decoder(nnx.Module):
 
         self.layers = stack(rngs)
 
-    def hidden(self, tokens_bt: jax.Array, places: Places, dtype: jnp.dtype, remat: str, backend: str) -> jax.Array:
-        """Tokens to the hidden state after the final norm, [b, t, d] of dtype. Segment 0 is padding."""
+    def hidden(
+        self, tokens_bt: jax.Array, places: Places, dtype: jnp.dtype, remat: str, backend: str,
+        adapter: Adapter | None = None,
+    ) -> jax.Array:  # fmt: skip
+        """Tokens to the hidden state after the final norm, [b, t, d] of dtype. Segment 0 is padding.
+
+        adapter: of all layers, stacked; None where the decoder itself is trained.
+        """
         config = self.config
         cos_bth, sin_bth = rope.tables(config, places.position_bt)
         x_btd = constrain(self.embed_vd[...][tokens_bt].astype(dtype), "btd")
@@ -136,15 +150,16 @@ class Decoder(nnx.Module):
         layer_graph, layer_state = nnx.split(self.layers)
 
         def block(x_btd, layer):
-            state, window = layer
+            state, window, adapter = layer
             one = windows[0] if len(set(windows)) == 1 else window  # a fused kernel has to know it when it is compiled
-            return nnx.merge(layer_graph, state)(x_btd, cos_bth, sin_bth, places, one, backend), None
+            block_of = nnx.merge(layer_graph, state)
+            return block_of(x_btd, cos_bth, sin_bth, places, one, backend, adapter), None
 
         if (policy := REMAT[remat]) is not None:
             block = jax.checkpoint(block, policy=policy, prevent_cse=False)
         # Only a loop keeps what is computed again apart from its first computation: unrolled, XLA makes them one again.
         unrolled = policy is None and config.num_layers <= UNROLLED
-        x_btd, _ = jax.lax.scan(block, x_btd, (layer_state, jnp.array(windows)), unroll=unrolled)
+        x_btd, _ = jax.lax.scan(block, x_btd, (layer_state, jnp.array(windows), adapter), unroll=unrolled)
         return rms_norm(x_btd, self.final_norm_d[...], config.rms_norm_eps)
 
 
@@ -165,13 +180,15 @@ class Model:
     """A model as pure functions over a parameter tree.
 
     dtype: of the products; the master parameters are float32. remat: what the backward pass keeps, a name of REMAT.
-    attention: a back end of models/attention.
+    attention: a back end of models/attention. lora: the parameters are frozen, and may have the leaves of an adapter
+    beside them (models/lora.py); without these they are the plain model.
     """
 
     config: ModelConfig
     dtype: Any = jnp.bfloat16
     remat: str = "full"
     attention: str = "xla"
+    lora: Lora | None = None
 
     def __post_init__(self):
         if self.remat not in REMAT:
@@ -203,9 +220,13 @@ class Model:
 
         branch_bt: where several responses go on from one prompt (models/attention/places.py); None where none does.
         """
-        decoder = nnx.merge(self._abstract[0], params)
+        base, leaves = lora.split(params)
+        if leaves and self.lora is None:
+            raise ValueError(f"the parameters have the LoRA leaves {sorted(leaves)}, but the model has no LoRA")
+        adapter = None if self.lora is None else lora.scaled(leaves, self.lora)
+        decoder = nnx.merge(self._abstract[0], base)
         places = Places(segment_bt, position_bt, branch_bt)
-        return decoder.hidden(tokens_bt, places, self.dtype, self.remat, self.attention)
+        return decoder.hidden(tokens_bt, places, self.dtype, self.remat, self.attention, adapter)
 
     def logits(self, params: Params, tokens_bt: jax.Array, segment_bt: jax.Array, position_bt: jax.Array) -> jax.Array:
         """The whole [b, t, v] of float32 logits: for tests and short rows; training chunks them (training/head.py)."""

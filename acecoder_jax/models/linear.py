@@ -74,3 +74,23 @@ def _backward(equation: str, dtype: jnp.dtype, saved, g: jax.Array):
 
 
 einsum.defvjp(_forward, _backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 3))
+def frozen_einsum(equation: str, x: jax.Array, w: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """The same as `einsum` with a weight that is not trained: its derivative is neither computed nor any of x kept."""
+    return product(equation, x, w, dtype)
+
+
+def _frozen_forward(equation: str, x: jax.Array, w: jax.Array, dtype: jnp.dtype):
+    return product(equation, x, w, dtype), (jnp.empty(0, x.dtype), w)
+
+
+def _frozen_backward(equation: str, dtype: jnp.dtype, saved, g: jax.Array):
+    like_x, w = saved
+    operands, result = equation.split("->")
+    left, right = operands.split(",")
+    return product(f"{result},{right}->{left}", g, w, dtype).astype(like_x.dtype), None
+
+
+frozen_einsum.defvjp(_frozen_forward, _frozen_backward)

@@ -21,6 +21,7 @@ AXES: dict[str, tuple[str, Any, Any]] = {
     "k": ("kv_heads", "tensor", "tensor"),
     "h": ("head_dim", None, None),
     "f": ("mlp", "tensor", "tensor"),
+    "r": ("rank", None, None),
     "m": ("micro_batch", None, None),
     "b": ("batch", None, ("data", "fsdp")),
     "s": ("slots", None, ("data", "fsdp")),

@@ -1,9 +1,9 @@
 """The rollouts of a run: drawn, judged while the trainer goes on, written to a folder, and taken from there again.
 
     with Collector(folder, engine, sandbox, config=digest, samples=8, sampling=sampling) as collector:
-        rollout = collector.collect(3, problems, params)        # returns once the completions are there
-        coming = collector.ahead(4, problems_of_4, params)      # in the background, with the weights of now
-        scored = rollout.scored()                               # waits for the verdicts; then it is on the disk
+        rollout = collector.collect(3, problems, lambda: params)    # returns once the completions are there
+        coming = collector.ahead(4, problems_of_4, lambda: params)  # in the background, with the weights of now
+        scored = rollout.scored()                                   # waits for the verdicts; then it is on the disk
 
 A rollout is written once its verdicts are there (a wall-clock time-out does not repeat itself), whole or not at all.
 """
@@ -75,17 +75,24 @@ class Collector:
         """Whether a rollout of this config is on the disk."""
         return self.path(number).exists() and self._about(number)["config"] == self._config
 
-    def collect(self, number: int, problems: Sequence[Problem], params: Params, staleness: int = 0) -> Rollout:
-        """A rollout as an earlier start left it, or drawn now; what was drawn under another config is drawn anew."""
+    def collect(
+        self, number: int, problems: Sequence[Problem], params: Callable[[], Params], staleness: int = 0
+    ) -> Rollout:
+        """A rollout as an earlier start left it, or drawn now; what was drawn under another config is drawn anew.
+
+        params: gives the weights where they are needed, so that nothing here holds what the engine has copied.
+        """
         if self.has(number):
             return self._load(number)
-        self._engine.update(params)
+        self._engine.update(params())
         return self._draw(number, problems, staleness)
 
-    def ahead(self, number: int, problems: Sequence[Problem], params: Params, staleness: int) -> Future[Rollout]:
+    def ahead(
+        self, number: int, problems: Sequence[Problem], params: Callable[[], Params], staleness: int
+    ) -> Future[Rollout]:
         """The same in the background; the engine takes the weights before this returns."""
         if not self.has(number):
-            self._engine.update(params)
+            self._engine.update(params())
             return self._threads.submit(self._draw, number, problems, staleness)
         return self._threads.submit(self._load, number)
 

@@ -17,7 +17,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from acecoder_jax import data, metrics, parallel, tokenizer
-from acecoder_jax.models import huggingface, sharding
+from acecoder_jax.models import huggingface, lora, sharding
 from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.models.decoder import Model, Params
 from acecoder_jax.sampling import rollout
@@ -49,12 +49,13 @@ def run(config: ConfigDict, workdir: Path) -> Path:
         Checkpoints(workdir, **config.checkpoint) as checkpoints,
         Sandbox(limits=Limits(**config.limits), **config.sandbox) as sandbox,
     ):
-        words, model, make_params = _policy(config, pairs, mesh)
+        words, model, load = _policy(config, pairs, mesh)
         sequences = [_sequence(words, problem, reply, config.style) for problem, reply in pairs]
         trainer = make_trainer(
             model, cross_entropy, mesh, updates=config.steps, optimizer=config.optimizer, **config.trainer
         )
-        started = trainer.start(make_params, checkpoints)
+        base = load(model.dtype) if model.lora else None
+        started = trainer.start(lambda: trainer.adapter(config.seed) if model.lora else load(), checkpoints)
         state, first = started.state, started.position
         engine = Engine(
             model.config, words, seed=config.seed, dtype=model.dtype, mesh=parallel.local_mesh(**config.decode_mesh),
@@ -74,7 +75,7 @@ def run(config: ConfigDict, workdir: Path) -> Path:
                     chosen = batch_at(len(sequences), config.batch, config.seed, step)
                     batch = trainer.pack([sequences[i] for i in chosen])
                     with timeline.phase("update"):
-                        state, numbers = trainer.update(state, batch)
+                        state, numbers = trainer.update(state, batch, base)
                         row = {name: float(value) for name, value in numbers.items()}
                     check_finite(row, config.max_skipped, checkpoints)
                     row |= {"step_s": timeline.take()["update"], "padding_share": batch.padding_share}
@@ -83,7 +84,7 @@ def run(config: ConfigDict, workdir: Path) -> Path:
                 done = step + 1
                 if heldback and done % config.evaluate_every == 0:
                     with contextlib.suppress(Stopped):  # the update is kept, the evaluation is done again
-                        engine.update(state.params)
+                        engine.update(trainer.merged(state.params, base))
                         scores = rollout.evaluate(
                             engine, sandbox, heldback, samples=0, max_new_tokens=config.max_new_tokens,
                             style=config.style, check=stop.check,
@@ -96,7 +97,9 @@ def run(config: ConfigDict, workdir: Path) -> Path:
                 if row.get("heldback_pass", 0.0) >= config.stop_at_pass_rate:
                     progress.print(f"step {done}: {row['heldback_pass']:.0%} of the held-back problems pass; stopping")
                     break
-        huggingface.export(state.params, model.config, model_dir, dtype=jnp.dtype(config.export_dtype), tokenizer=words)
+        export_dtype = jnp.dtype(config.export_dtype)
+        merged = trainer.merged(state.params, base, export_dtype)
+        huggingface.export(merged, model.config, model_dir, dtype=export_dtype, tokenizer=words)
     print(f"wrote {model_dir}")
     return model_dir
 
@@ -116,17 +119,22 @@ def batch_at(count: int, batch: int, seed: int, step: int) -> np.ndarray:
 def _policy(
     config: ConfigDict, pairs: Sequence[tuple[Problem, str]], mesh: jax.sharding.Mesh
 ) -> tuple[Any, Model, Any]:
-    """The tokenizer, the model, and a function that loads or makes its parameters."""
-    dtype = jnp.dtype(config.dtype)
+    """The tokenizer, the model, and a function (dtype=float32) that loads or makes its parameters."""
+    dtype, adapter = jnp.dtype(config.dtype), lora.make(**config.lora)
     if config.model:
         words = tokenizer.load(config.model)
-        model = Model(huggingface.load_config(config.model), dtype, config.remat)
-        return words, model, lambda: huggingface.load_params(config.model, shardings=_shardings(model, mesh))[1]
-    words = tokenizer.train_bpe((f"{problem.question}\n{reply}" for problem, reply in pairs), config.vocab_size)
-    model = Model(ModelConfig(vocab_size=len(words), **config.architecture), dtype, config.remat)
+        model = Model(huggingface.load_config(config.model), dtype, config.remat, lora=adapter)
 
-    def make() -> Params:
-        return model.init(jax.random.key(config.seed), _shardings(model, mesh))
+        def load(dtype: Any = jnp.float32) -> Params:
+            return huggingface.load_params(config.model, shardings=_shardings(model, mesh), dtype=dtype)[1]
+
+        return words, model, load
+    words = tokenizer.train_bpe((f"{problem.question}\n{reply}" for problem, reply in pairs), config.vocab_size)
+    model = Model(ModelConfig(vocab_size=len(words), **config.architecture), dtype, config.remat, lora=adapter)
+
+    def make(dtype: Any = jnp.float32) -> Params:
+        params = model.init(jax.random.key(config.seed), _shardings(model, mesh))
+        return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
 
     return words, model, make
 

@@ -21,7 +21,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from acecoder_jax import algorithms, chips, data, metrics, parallel, rewards, store, tokenizer
-from acecoder_jax.models import huggingface
+from acecoder_jax.models import huggingface, lora
 from acecoder_jax.models.decoder import Model, Params
 from acecoder_jax.sampling import rollout as rollouts
 from acecoder_jax.sampling.collector import Collector
@@ -51,7 +51,9 @@ def run(config: ConfigDict, workdir: Path) -> None:
     check(config)
     model_dir = config.model or sft.run(config.sft, workdir / "sft")
     words = tokenizer.load(model_dir)
-    model = Model(huggingface.load_config(model_dir), jnp.dtype(config.dtype), config.remat)
+    model = Model(
+        huggingface.load_config(model_dir), jnp.dtype(config.dtype), config.remat, lora=lora.make(**config.lora)
+    )
     problems, heldout = load_problems(config, words)
     total = config.rollouts or config.episodes * (len(problems) // config.prompts_per_rollout)
     updates = -(-config.prompts_per_rollout * config.samples_per_prompt // config.minibatch) * config.passes
@@ -66,19 +68,23 @@ def run(config: ConfigDict, workdir: Path) -> None:
         trainer = make_trainer(
             model, algorithm.loss, mesh, updates=total * updates, optimizer=config.optimizer, **config.trainer
         )
-        load = functools.partial(huggingface.load_params, model_dir, shardings=trainer.shardings.params)
-        started = trainer.start(lambda: load()[1], checkpoints, functools.partial(lacks, config, workdir))
+        load = functools.partial(huggingface.load_params, model_dir, shardings=trainer.model_shardings)
+        base = load(dtype=model.dtype)[1] if model.lora else None
+        started = trainer.start(
+            lambda: trainer.adapter(config.seed) if model.lora else load()[1],
+            checkpoints, functools.partial(lacks, config, workdir),
+        )  # fmt: skip
         fresh, state, behavior = started.position == Position(0), started.state, started.behavior
         if fresh and any((workdir / "rollouts").glob("*.jsonl")):
             print("no checkpoint to go on from: this begins at the beginning, with the rollouts that are on the disk")
-        ref_params = load(dtype=model.dtype)[1] if algorithm.needs_ref else None
+        ref_params = reference(trainer, algorithm, base, lambda: load(dtype=model.dtype)[1])
         engine = Engine(
             model.config, words, seed=config.seed, dtype=model.dtype, mesh=parallel.local_mesh(**config.decode_mesh),
             max_prompt_tokens=config.max_prompt_tokens, max_new_tokens=config.max_new_tokens, **config.engine,
         )  # fmt: skip
         stop = stack.enter_context(Stop())
         measured = functools.partial(measure, config, workdir, engine, sandbox, heldout, stop)
-        measured("before", 0, lambda: state.params if fresh else load()[1])
+        measured("before", 0, lambda: base or (state.params if fresh else load()[1]))
         collector = stack.enter_context(
             Collector(
                 workdir / "rollouts", engine, sandbox, config=digest(config), samples=config.samples_per_prompt,
@@ -106,9 +112,10 @@ def run(config: ConfigDict, workdir: Path) -> None:
 
         def collect(rollout: int, params: Params, ahead: bool = False) -> Any:
             batch = rollouts.problems_at(problems, config.prompts_per_rollout, config.seed, rollout)
+            weights = functools.partial(trainer.merged, params, base)
             if ahead:
-                return collector.ahead(rollout, batch, params, staleness=1)
-            return collector.collect(rollout, batch, params)
+                return collector.ahead(rollout, batch, weights, staleness=1)
+            return collector.collect(rollout, batch, weights)
 
         while (rollout := position.rollout) < total:
             with timeline.phase("step"):
@@ -122,7 +129,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
                     coming = collect(rollout + 1, behavior, ahead=True)
                 with timeline.phase("logp"):  # while programs are judged
                     kept = logp_file.load(logp_path(workdir, rollout), collector.path(rollout))
-                    old, ref = kept or logps(trainer, state.params, ref_params, drawn.completions)
+                    old, ref = kept or logps(trainer, trainer.whole(state.params, base), ref_params, drawn.completions)
                 with timeline.phase("score"), contextlib.suppress(Stopped):
                     scored = drawn.scored()
                 keep(position, state, done, behavior)
@@ -132,7 +139,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
                 sequences, row = algorithm.prepare(drawn.completions, earned, old, ref)
                 with timeline.phase("update"):
                     state, flops = learn(
-                        config, trainer, checkpoints, state, sequences, rollout, done,
+                        config, trainer, checkpoints, state, base, sequences, rollout, done,
                         functools.partial(keep, behavior=behavior),
                     )  # fmt: skip
                 if coming is not None:
@@ -148,12 +155,11 @@ def run(config: ConfigDict, workdir: Path) -> None:
             progress.update(rollout + 1, row)
         trainer.keep(checkpoints, stop, position, state, {"updates": []}, force=True)
         show_samples(workdir, total - 1, config.table_rows)
-        new = measured("after", total, lambda: state.params)
+        new = measured("after", total, lambda: trainer.merged(state.params, base))
     if new or not (workdir / "model").exists():
-        huggingface.export(
-            state.params, model.config, workdir / "model", dtype=jnp.dtype(config.export_dtype), tokenizer=words,
-            overwrite=True,
-        )  # fmt: skip
+        dtype = jnp.dtype(config.export_dtype)
+        merged = trainer.merged(state.params, base, dtype)
+        huggingface.export(merged, model.config, workdir / "model", dtype=dtype, tokenizer=words, overwrite=True)
     print(f"wrote {workdir / 'model'} and {workdir / 'results.json'}")
 
 
@@ -175,6 +181,15 @@ def check(config: ConfigDict) -> None:
             f"trainer.row_tokens is {config.trainer.row_tokens}: too short for max_prompt_tokens "
             f"{config.max_prompt_tokens} and max_new_tokens {config.max_new_tokens}, which need {longest}"
         )
+
+
+def reference(
+    trainer: Trainer, algorithm: Algorithm, base: Params | None, load: Callable[[], Params]
+) -> Params | None:
+    """The reference policy: with LoRA the base itself; None, and nothing is loaded, where the algorithm needs none."""
+    if not algorithm.needs_ref:
+        return None
+    return trainer.parked(load()) if base is None else base
 
 
 def load_problems(config: ConfigDict, words: Any) -> tuple[list[Problem], list[Problem]]:
@@ -257,11 +272,11 @@ def logps(
     plain = [
         TokenSequence(np.array(c.prompt_tokens + c.tokens, np.int32), {}, len(c.prompt_tokens)) for c in completions
     ]
-    return trainer.logps(params, plain), None if ref_params is None else trainer.logps(ref_params, plain)
+    return trainer.logps(params, plain), None if ref_params is None else trainer.ref_logps(ref_params, plain)
 
 
 def learn(
-    config: ConfigDict, trainer: Trainer, checkpoints: Checkpoints, state: TrainState,
+    config: ConfigDict, trainer: Trainer, checkpoints: Checkpoints, state: TrainState, base: Params | None,
     sequences: Sequence[TokenSequence], rollout: int, done: list[dict[str, Any]], keep: Keep,
 ) -> tuple[TrainState, float]:  # fmt: skip
     """The updates of a rollout, from mini-batch len(done) on, each adding its metrics to `done`; and their FLOPs.
@@ -273,7 +288,7 @@ def learn(
     coming, work = next(packed, None), 0.0
     while (batch := coming) is not None:
         keep(Position(rollout, len(done)), state, done)
-        state, numbers = trainer.update(state, batch)
+        state, numbers = trainer.update(state, batch, base)
         work += trainer.update_flops(batch)
         coming = next(packed, None)  # packed while the devices are at work
         row = {name: float(value) for name, value in jax.device_get(numbers).items()}

@@ -27,12 +27,14 @@ VOCAB_BLOCK = 16384  # words of the vocabulary whose logits exist at once
 class _Plan:
     """What is fixed when the head is compiled: the weight's letters, tokens of a chunk, and the axes of the mesh.
 
-    rows, time, vocab, embed: mesh axes over which b, t, v and (where the weight is stored) d are split.
+    rows, time, vocab, embed: mesh axes over which b, t, v and (where the weight is stored) d are split. frozen: the
+    weight is not trained and gets no gradient.
     """
 
     letters: str
     chunk: int
     entropy: bool
+    frozen: bool
     rows: tuple[str, ...] = ()
     time: tuple[str, ...] = ()
     vocab: tuple[str, ...] = ()
@@ -40,21 +42,23 @@ class _Plan:
 
 
 def head_scores(
-    params: Params, hidden_btd: jax.Array, target_bt: jax.Array, wanted_bt: jax.Array, chunk: int, entropy: bool = True
-) -> tuple[jax.Array, jax.Array]:
+    params: Params, hidden_btd: jax.Array, target_bt: jax.Array, wanted_bt: jax.Array, chunk: int, entropy: bool = True,
+    frozen: bool = False,
+) -> tuple[jax.Array, jax.Array]:  # fmt: skip
     """Log-prob of each wanted target and entropy of its prediction at temperature 1: two [b, t] of float32.
 
     Both are 0 where wanted_bt is 0, and the second everywhere without `entropy`. chunk: tokens of a device at once. No
-    gradient flows through the entropy; that of the log-probs flows to the hidden states and the head's weight.
+    gradient flows through the entropy; that of the log-probs flows to the hidden states and, unless it is frozen, the
+    head's weight.
     """
     weight, letters = head(params)
     mesh = jax.sharding.get_abstract_mesh()
-    plan = _Plan(letters, chunk, entropy)
+    plan = _Plan(letters, chunk, entropy, frozen)
     if not mesh.empty and mesh.size > 1:
         rows = sharding.activation_spec("btd", hidden_btd.shape, mesh)
         stored = dict(zip(letters, sharding.parameter_spec(letters, weight.shape, mesh), strict=True))
         axes = (_names(rows[0]), _names(rows[1]), _names(stored["v"]), _names(stored["d"]))
-        plan = _Plan(letters, chunk, entropy, *axes)
+        plan = _Plan(letters, chunk, entropy, frozen, *axes)
         if not set(plan.embed) <= set(plan.rows):
             raise ValueError(f"{hidden_btd.shape[0]} rows cannot be split over the mesh axes data and fsdp")
     return _scores(hidden_btd, weight, jnp.asarray(target_bt), jnp.asarray(wanted_bt, bool), plan)
@@ -83,11 +87,11 @@ def _backward(plan: _Plan, saved, g):
     local = functools.partial(_local_backward, plan=plan)
     rows, held = PartitionSpec(plan.rows, plan.time), _held_spec(plan)
     stored = PartitionSpec(*(plan.vocab if letter == "v" else plan.embed for letter in plan.letters))
-    mapped = _mapped(local, plan, (rows, held, rows, rows, rows, rows), (rows, stored))
+    mapped = _mapped(local, plan, (rows, held, rows, rows, rows, rows), (rows, None if plan.frozen else stored))
     dhidden_btd, dweight = mapped(
         hidden_btd, weight.astype(hidden_btd.dtype), target_bt, wanted_bt, norm_bt, g[0].astype(jnp.float32)
     )
-    return dhidden_btd, dweight.astype(weight.dtype), None, None
+    return dhidden_btd, None if dweight is None else dweight.astype(weight.dtype), None, None
 
 
 _scores.defvjp(_forward, _backward)
@@ -152,7 +156,7 @@ def _local_backward(hidden_btd, weight, target_bt, wanted_bt, norm_bt, g_bt, *, 
     target_n, norm_n, g_n = (x.reshape(-1) for x in (target_bt, norm_bt, g_bt))
     chosen, count = _wanted(wanted_bt, plan)
 
-    def one(i: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def one(i: jax.Array, sums: tuple[jax.Array, jax.Array | None]) -> tuple[jax.Array, jax.Array | None]:
         dhidden_nd, dweight = sums
         at_c = jax.lax.dynamic_slice_in_dim(chosen, i * plan.chunk, plan.chunk)
         hidden_cd, target_c, norm_c, g_c = (
@@ -164,19 +168,23 @@ def _local_backward(hidden_btd, weight, target_bt, wanted_bt, norm_bt, g_bt, *, 
             p_cv = jnp.exp(logits_cv - norm_c[:, None])
             dlogits_cv = (g_c[:, None] * ((target_c[:, None] == words_v) - p_cv)).astype(dtype)
             dhidden_cd += linear.product(f"cv,{plan.letters}->cd", dlogits_cv, block, dtype)
-            dblock = linear.product(f"cv,cd->{plan.letters}", dlogits_cv, hidden_cd, dtype)
-            dweight = dweight.at[(slice(None),) * plan.letters.index("v") + (part,)].add(dblock)
+            if dweight is not None:
+                dblock = linear.product(f"cv,cd->{plan.letters}", dlogits_cv, hidden_cd, dtype)
+                dweight = dweight.at[(slice(None),) * plan.letters.index("v") + (part,)].add(dblock)
         return dhidden_nd.at[at_c].set(dhidden_cd, mode="drop"), dweight
 
-    zeros = jnp.zeros(hidden_nd.shape, jnp.float32), jnp.zeros(weight.shape, jnp.float32)
+    zeros = jnp.zeros(hidden_nd.shape, jnp.float32), None if plan.frozen else jnp.zeros(weight.shape, jnp.float32)
     dhidden_nd, dweight = jax.lax.fori_loop(0, count, one, zeros)
     if plan.vocab:
         dhidden_nd = jax.lax.psum(dhidden_nd, plan.vocab)
+    dhidden_btd = dhidden_nd.reshape(hidden_btd.shape).astype(dtype)
+    if dweight is None:
+        return dhidden_btd, None
     for axis in plan.embed:
         dweight = jax.lax.psum_scatter(dweight, axis, scatter_dimension=plan.letters.index("d"), tiled=True)
     if shared := tuple(axis for axis in plan.rows + plan.time if axis not in plan.embed):
         dweight = jax.lax.psum(dweight, shared)
-    return dhidden_nd.reshape(hidden_btd.shape).astype(dtype), dweight
+    return dhidden_btd, dweight
 
 
 def _wanted(wanted_bt: jax.Array, plan: _Plan) -> tuple[jax.Array, jax.Array]:

@@ -30,7 +30,8 @@ def token_logps(
     hidden_btd = model.hidden(
         params, batch["tokens_bt"], batch["segment_bt"], batch["position_bt"], batch.get("branch_bt")
     )
-    return head_scores(params, hidden_btd, batch["target_bt"], batch["wanted_bt"], logit_chunk, with_entropy)
+    frozen = model.lora is not None
+    return head_scores(params, hidden_btd, batch["target_bt"], batch["wanted_bt"], logit_chunk, with_entropy, frozen)
 
 
 def cross_entropy(

@@ -10,12 +10,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from acecoder_jax.models.decoder import Params
 from acecoder_jax.models.sharding import param_shardings
+from acecoder_jax.training import offload
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """params: float32, stacked by layer. update: updates done, an int32 scalar.
+    """params: what is trained, float32, stacked by layer: the model, or its adapter (models/lora.py). update: updates done, an int32 scalar.
 
     skipped: updates left out because loss or gradient was not finite; in_a_row: those since the last that was done.
     """
@@ -42,8 +43,11 @@ def abstract(abstract_params: Params, optimizer: optax.GradientTransformation) -
     return TrainState(abstract_params, opt_state, *[jax.ShapeDtypeStruct((), jnp.int32)] * 3)
 
 
-def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:
-    """A sharding for every leaf: the moments lie as their parameters do, scalars everywhere."""
+def state_shardings(state: TrainState, mesh: Mesh, moments_on_host: bool = False) -> TrainState:
+    """A sharding for every leaf: the moments lie as their parameters do, scalars everywhere.
+
+    moments_on_host: in the host's pinned memory (training/offload.py).
+    """
     whole = NamedSharding(mesh, PartitionSpec())
     params = param_shardings(state.params, mesh)
     structure: Any = jax.tree.structure(state.params)
@@ -51,5 +55,6 @@ def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:
     def is_params(node: Any) -> bool:
         return structure == jax.tree.structure(node)
 
-    opt_state = jax.tree.map(lambda n: params if is_params(n) else whole, state.opt_state, is_leaf=is_params)
+    moments = offload.on_host(params) if moments_on_host else params
+    opt_state = jax.tree.map(lambda n: moments if is_params(n) else whole, state.opt_state, is_leaf=is_params)
     return TrainState(params, opt_state, whole, whole, whole)

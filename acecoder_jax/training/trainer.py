@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,34 +11,40 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from acecoder_jax.models import flops
+from acecoder_jax.models import flops, lora
 from acecoder_jax.models.attention import SHARES_PROMPTS, choose
 from acecoder_jax.models.decoder import Model, Params
+from acecoder_jax.models.sharding import param_shardings
 from acecoder_jax.stops import Stop
+from acecoder_jax.training import offload as offloading
 from acecoder_jax.training import packing, state
 from acecoder_jax.training.checkpoint import Checkpoints, Position
 from acecoder_jax.training.loss import Loss, Metrics
 from acecoder_jax.training.optimizer import make_optimizer
 from acecoder_jax.training.packing import Packed, TokenSequence
 from acecoder_jax.training.state import TrainState
-from acecoder_jax.training.update import make_logps, make_update
+from acecoder_jax.training.update import Update, make_logps, make_update
 
 
 @dataclasses.dataclass(frozen=True)
 class Trainer:
-    """update: (state, packed mini-batch) -> (state, metrics). logps: (params, sequences) -> log-probs a sequence.
+    """update: (state, packed mini-batch, base) -> (state, metrics). logps: (params, sequences) -> log-probs a sequence.
 
-    abstract, shardings: the state's shapes and where each leaf lies. rows, row_tokens: the shape of a micro-batch.
+    base: with LoRA the frozen model, and state.params is the adapter; None without.
+    abstract, shardings: the state's shapes and where each leaf lies. model_shardings: where a whole model's parameters
+    lie; ref_shardings: those of a reference between its passes. rows, row_tokens: the shape of a micro-batch.
     share: whether the responses of a micro-batch share one copy of their prompt.
     """
 
     model: Model
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
-    update: Callable[[TrainState, Packed], tuple[TrainState, Metrics]]
+    update: Update
     logps: Callable[[Params, list[TokenSequence]], list[np.ndarray]]
     abstract: TrainState
     shardings: TrainState
+    model_shardings: Params
+    ref_shardings: Params
     rows: int
     row_tokens: int
     share: bool
@@ -52,9 +58,31 @@ class Trainer:
     def update_flops(self, packed: Packed) -> float:
         """Operations of an update on a mini-batch, by formula."""
         used = packed.arrays["segment_mbt"] > 0
-        return flops.update(
-            self.model.config, packed.arrays["position_mbt"][used], int(packed.arrays["wanted_mbt"].sum())
-        )
+        predicted = int(packed.arrays["wanted_mbt"].sum())
+        return flops.update(self.model.config, packed.arrays["position_mbt"][used], predicted, self.model.lora)
+
+    def adapter(self, seed: int) -> Params:
+        """A fresh adapter, under which the model is its base's equal."""
+        assert self.model.lora is not None
+        return lora.init(jax.random.key(seed), self.model.lora, self.model.config, self.shardings.params)
+
+    def whole(self, params: Params, base: Params | None) -> Params:
+        """What `logps` takes, of what is trained: the adapter beside its base. No array is copied."""
+        return params if base is None else lora.join(base, params)
+
+    def merged(self, params: Params, base: Params | None, dtype: Any = None) -> Params:
+        """The parameters of a plain model, to decode with or to export. dtype: of a merge, by default the base's."""
+        if base is None or self.model.lora is None:
+            return params
+        return lora.merge(base, params, self.model.lora, dtype)
+
+    def parked(self, ref_params: Params) -> Params:
+        """A reference as it is kept between its passes: on the host where it is offloaded."""
+        return offloading.park(ref_params, self.ref_shardings)
+
+    def ref_logps(self, ref_params: Params, sequences: list[TokenSequence]) -> list[np.ndarray]:
+        """`logps` under a parked reference, which is on the devices for the time of the call."""
+        return self.logps(offloading.fetch(ref_params, self.ref_shardings), sequences)
 
     def start(
         self,
@@ -133,12 +161,16 @@ def make_trainer(
     logit_chunk: int,
     attention: str = "auto",
     share_prompts: bool = True,
+    offload: Collection[str] = (),
 ) -> Trainer:
     """optimizer: the knobs of `make_optimizer`; updates: how many the schedule spans. logit_chunk: tokens of a device
     whose logits exist at once. attention: a back end of models/attention, or "auto". share_prompts: responses of one
-    prompt share its copy where the back end allows it.
+    prompt share its copy where the back end allows it. offload: what waits in the host's memory, "optimizer" (the
+    moments) and "reference".
 
-    ValueError where a micro-batch cannot be split evenly over the mesh: each device would do all of it.
+    With model.lora only an adapter is trained (models/lora.py).
+    ValueError where a micro-batch cannot be split evenly over the mesh: each device would do all of it; and where
+    something cannot be offloaded.
     """
     if rows % (shards := mesh.shape["data"] * mesh.shape["fsdp"]):
         raise ValueError(f"trainer.rows is {rows}: not a multiple of the {shards} shards (data x fsdp) of the mesh")
@@ -146,12 +178,17 @@ def make_trainer(
         raise ValueError(
             f"trainer.row_tokens is {row_tokens}: not a multiple of the mesh's context axis, {mesh.shape['context']}"
         )
+    offloading.check(offload, mesh)
+    if "reference" in offload and model.lora is not None:
+        raise ValueError("trainer.offload names the reference, but with LoRA it is the base, which every pass needs")
     backend = choose(attention, mesh.devices.flat[0].platform, model.dtype)
     model = dataclasses.replace(model, attention=backend)
     share = share_prompts and backend in SHARES_PROMPTS
     adam, schedule = make_optimizer(updates=updates, **optimizer)
-    abstract = state.abstract(model.abstract_params, adam)
-    shardings = state.state_shardings(abstract, mesh)
+    trained = model.abstract_params if model.lora is None else lora.abstract(model.lora, model.config)
+    abstract = state.abstract(trained, adam)
+    shardings = state.state_shardings(abstract, mesh, "optimizer" in offload)
+    model_shardings = param_shardings(model.abstract_params, mesh)
     return Trainer(
         model=model,
         optimizer=adam,
@@ -160,6 +197,8 @@ def make_trainer(
         logps=make_logps(model, rows=rows, row_tokens=row_tokens, logit_chunk=logit_chunk, share=share, mesh=mesh),
         abstract=abstract,
         shardings=shardings,
+        model_shardings=model_shardings,
+        ref_shardings=offloading.on_host(model_shardings) if "reference" in offload else model_shardings,
         rows=rows,
         row_tokens=row_tokens,
         share=share,

@@ -4,6 +4,7 @@ A mini-batch is [micro-batches, rows, row_tokens] (training/packing.py). A loop 
 micro-batches in use adds up gradients and metrics; then the optimiser moves once.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +14,10 @@ import numpy as np
 import optax
 
 from acecoder_jax import parallel
+from acecoder_jax.models import lora
 from acecoder_jax.models.decoder import Model, Params
 from acecoder_jax.models.sharding import named_shardings
+from acecoder_jax.training import offload
 from acecoder_jax.training.loss import Loss, Metrics, token_logps
 from acecoder_jax.training.packing import Batch, Packed, TokenSequence, micro_batch, pack
 from acecoder_jax.training.state import TrainState
@@ -27,6 +30,28 @@ def place(arrays: Batch, mesh: jax.sharding.Mesh | None) -> dict[str, Any]:
     if mesh is None:
         return {name: jnp.asarray(array) for name, array in arrays.items()}
     return jax.device_put(arrays, named_shardings(arrays, mesh))
+
+
+@dataclasses.dataclass(frozen=True)
+class Update:
+    """The function (state, packed mini-batch, base) -> (state after one optimiser step, summed metrics).
+
+    Takes the old state. base: with LoRA (`frozen`) the parameters whose adapter state.params is; they are not taken.
+    run: its jitted part.
+    """
+
+    run: Any
+    mesh: jax.sharding.Mesh | None
+    frozen: bool
+
+    def __call__(
+        self, state: TrainState, packed: Packed, base: Params | None = None
+    ) -> tuple[TrainState, Metrics]:
+        if (base is not None) != self.frozen:
+            raise ValueError("an update takes the frozen base beside the state with LoRA, and only then")
+        arrays = place(packed.arrays, self.mesh)
+        with parallel.LAUNCHES:
+            return self.run(state, arrays, packed.micro_batches, base)
 
 
 def make_logps(
@@ -69,45 +94,47 @@ def make_update(
     logit_chunk: int,
     mesh: jax.sharding.Mesh | None = None,
     shardings: TrainState | None = None,
-) -> Callable[[TrainState, Packed], tuple[TrainState, Metrics]]:
-    """The function (state, packed mini-batch) -> (state after one optimiser step, summed metrics). Takes the old state.
+) -> Update:
+    """The update of a policy by a loss over its log-probs.
 
     shardings: where the new state lies; naming it keeps a second call from compiling again for other words of the same.
+    Moments that lie on the host are brought to the devices for the optimiser's step and sent back.
     Metrics are the loss's own, and grad_norm: the global norm of the gradient before clipping.
 
     Where the loss or that norm is not finite the step is left out: parameters, moments and the optimiser's own counts
     (so its schedule too) stay as they are, and state.skipped counts it. Metrics `skipped` (0 or 1) and `in_a_row`.
     """
 
-    def total(params: Params, batch: dict[str, jax.Array]) -> tuple[jax.Array, Metrics]:
-        logp_bt, entropy_bt = token_logps(model, params, batch, logit_chunk)
+    def total(params: Params, base: Params | None, batch: dict[str, jax.Array]) -> tuple[jax.Array, Metrics]:
+        whole = params if base is None else lora.join(base, params)
+        logp_bt, entropy_bt = token_logps(model, whole, batch, logit_chunk)
         return loss(logp_bt, entropy_bt, batch)
 
-    def gradient(params: Params, arrays: dict[str, jax.Array], m: Any) -> tuple[tuple[jax.Array, Metrics], Params]:
-        return jax.value_and_grad(total, has_aux=True)(params, micro_batch(arrays, m))
+    def run(
+        state: TrainState, arrays: dict[str, jax.Array], count: jax.Array, base: Params | None
+    ) -> tuple[TrainState, Metrics]:
+        def gradient(m: Any) -> tuple[tuple[jax.Array, Metrics], Params]:
+            return jax.value_and_grad(total, has_aux=True)(state.params, base, micro_batch(arrays, m))
 
-    def run(state: TrainState, arrays: dict[str, jax.Array], count: jax.Array) -> tuple[TrainState, Metrics]:
         def body(m: jax.Array, sums: Any) -> Any:
-            return jax.tree.map(jnp.add, sums, gradient(state.params, arrays, m))
+            return jax.tree.map(jnp.add, sums, gradient(m))
 
-        first = jax.eval_shape(lambda: gradient(state.params, arrays, 0))
+        first = jax.eval_shape(lambda: gradient(0))
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), first)
         (total_loss, metrics), grads = jax.lax.fori_loop(0, count, body, zeros)
         grad_norm = optax.global_norm(grads)
-        step, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        before = state.opt_state if shardings is None else offload.fetch(state.opt_state, shardings.opt_state)
+        step, opt_state = optimizer.update(grads, before, state.params)
         moved = optax.apply_updates(state.params, step), opt_state, state.update + 1, state.skipped
-        stayed = state.params, state.opt_state, state.update, state.skipped + 1
+        stayed = state.params, before, state.update, state.skipped + 1
         finite = jnp.isfinite(total_loss) & jnp.isfinite(grad_norm)
         params, opt_state, update, skipped = jax.tree.map(lambda a, b: jnp.where(finite, a, b), moved, stayed)
+        if shardings is not None:
+            opt_state = offload.park(opt_state, shardings.opt_state)
         in_a_row = jnp.where(finite, 0, state.in_a_row + 1)
         metrics = metrics | {"grad_norm": grad_norm, "skipped": 1 - finite.astype(jnp.int32), "in_a_row": in_a_row}
         return TrainState(params, opt_state, update, skipped, in_a_row), metrics
 
     jitted = jax.jit(run, donate_argnums=0, out_shardings=None if shardings is None else (shardings, None))
 
-    def update(state: TrainState, packed: Packed) -> tuple[TrainState, Metrics]:
-        arrays = place(packed.arrays, mesh)
-        with parallel.LAUNCHES:
-            return jitted(state, arrays, packed.micro_batches)
-
-    return update
+    return Update(jitted, mesh, model.lora is not None)
