@@ -55,6 +55,7 @@ class Lora:
 
     @property
     def scale(self) -> float:
+        """What the low-rank path is multiplied by."""
         return self.alpha / self.rank
 
 

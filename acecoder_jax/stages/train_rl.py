@@ -21,6 +21,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from acecoder_jax import algorithms, chips, data, metrics, parallel, rewards, store, tokenizer
+from acecoder_jax.algorithms import Algorithm
 from acecoder_jax.models import huggingface, lora
 from acecoder_jax.models.decoder import Model, Params
 from acecoder_jax.sampling import rollout as rollouts
@@ -183,9 +184,7 @@ def check(config: ConfigDict) -> None:
         )
 
 
-def reference(
-    trainer: Trainer, algorithm: Algorithm, base: Params | None, load: Callable[[], Params]
-) -> Params | None:
+def reference(trainer: Trainer, algorithm: Algorithm, base: Params | None, load: Callable[[], Params]) -> Params | None:
     """The reference policy: with LoRA the base itself; None, and nothing is loaded, where the algorithm needs none."""
     if not algorithm.needs_ref:
         return None

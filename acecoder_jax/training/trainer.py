@@ -19,7 +19,7 @@ from acecoder_jax.stops import Stop
 from acecoder_jax.training import offload as offloading
 from acecoder_jax.training import packing, state
 from acecoder_jax.training.checkpoint import Checkpoints, Position
-from acecoder_jax.training.loss import Loss, Metrics
+from acecoder_jax.training.loss import Loss
 from acecoder_jax.training.optimizer import make_optimizer
 from acecoder_jax.training.packing import Packed, TokenSequence
 from acecoder_jax.training.state import TrainState

@@ -37,16 +37,15 @@ class Update:
     """The function (state, packed mini-batch, base) -> (state after one optimiser step, summed metrics).
 
     Takes the old state. base: with LoRA (`frozen`) the parameters whose adapter state.params is; they are not taken.
-    run: its jitted part.
+    run: its jitted part, on placed arrays and the number of micro-batches in use.
     """
 
     run: Any
     mesh: jax.sharding.Mesh | None
     frozen: bool
 
-    def __call__(
-        self, state: TrainState, packed: Packed, base: Params | None = None
-    ) -> tuple[TrainState, Metrics]:
+    def __call__(self, state: TrainState, packed: Packed, base: Params | None = None) -> tuple[TrainState, Metrics]:
+        """ValueError where a base is missing, or given to a model that is trained itself."""
         if (base is not None) != self.frozen:
             raise ValueError("an update takes the frozen base beside the state with LoRA, and only then")
         arrays = place(packed.arrays, self.mesh)

@@ -8,6 +8,7 @@ import pytest
 from acecoder_jax.models import flops
 from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.models.decoder import Model
+from acecoder_jax.models.lora import Lora
 
 CONFIG = ModelConfig(
     vocab_size=11, hidden_size=8, intermediate_size=12, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=2
@@ -21,6 +22,16 @@ def test_by_hand():
     expected = 2 * 2 * 480 * 3 + 2 * 8 * 11 * 1 + 4 * 4 * 2 * 6 * 2
     assert flops.forward(CONFIG, np.arange(3), 1) == expected
     assert flops.update(CONFIG, np.arange(3), 1) == 3 * expected
+
+
+def test_by_hand_with_lora():
+    adapter = Lora(3, 6.0, ("k", "down"))
+    # A and B of k: 8 x 3 and 3 x 4; of down: 12 x 3 and 3 x 8
+    assert flops.adapter_weights(CONFIG, adapter) == 24 + 12 + 36 + 24
+    matrices, attention = 2 * 2 * 480 * 3 + 2 * 8 * 11 * 1, 4 * 4 * 2 * 6 * 2
+    # frozen matrices go forward and pass a gradient on, but have none of their own
+    expected = 2 * matrices + 3 * (attention + 2 * 2 * 96 * 3)
+    assert flops.update(CONFIG, np.arange(3), 1, adapter) == expected
 
 
 def test_a_window_bounds_the_keys():

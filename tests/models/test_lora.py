@@ -73,7 +73,10 @@ def test_merged_weights_give_the_logits_of_the_adapter(base, adapter):
     expected = PLAIN.logits(merged, *ROWS)
     assert np.abs(expected - PLAIN.logits(base, *ROWS)).max() > 0.1
     np.testing.assert_allclose(
-        model_of(adapter).logits(lora.join(base, leaves), *ROWS), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max()
+        model_of(adapter).logits(lora.join(base, leaves), *ROWS),
+        expected,
+        rtol=1e-4,
+        atol=1e-4 * np.abs(expected).max(),
     )
 
 
@@ -206,11 +209,11 @@ def test_knobs_that_cannot_work(knobs, message):
 
 def test_an_adapter_of_another_kind_is_refused(base):
     leaves = noisy(lora.abstract(SOME, CONFIG))
-    with pytest.raises(ValueError, match="down_a_fr.*lora.targets \\['q'\\] expect"):
+    with pytest.raises(ValueError, match=r"down_a_fr.*lora.targets \['q'\] expect"):
         lora.merge(jax.device_put(base), leaves, Lora(2, 3.0, ("q",)))
-    with pytest.raises(ValueError, match="lora.targets .* expect"):
+    with pytest.raises(ValueError, match=r"lora.targets .* expect"):
         model_of(ALL).logits(lora.join(base, leaves), *ROWS)
-    with pytest.raises(ValueError, match="has rank 2, lora.rank is 3"):
+    with pytest.raises(ValueError, match=r"has rank 2, lora\.rank is 3"):
         model_of(Lora(3, 3.0, SOME.targets)).logits(lora.join(base, leaves), *ROWS)
     with pytest.raises(ValueError, match="the model has no LoRA"):
         PLAIN.logits(lora.join(base, leaves), *ROWS)

@@ -69,4 +69,3 @@ def test_knobs_that_cannot_work_speak_to_the_user(small_policy: Path, tmp_path: 
     done = start(*args, check=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "lora.targets ['w'] are unknown; there are q, k, v, o, gate, up, down" in done.stderr
-

@@ -100,7 +100,7 @@ def test_eight_devices_train_as_one_does(base, sequences, tmp_path):
 
 def test_an_update_equals_that_of_the_adapters_gradient(base, sequences, tmp_path):
     """The norm of the gradient, from a plain derivative of the joined tree."""
-    trainer, mesh = make()
+    trainer, _ = make()
     state = begin(trainer, tmp_path)
     leaves = jax.device_get(state.params)
     state, numbers = trainer.update(state, trainer.pack(sequences), base)

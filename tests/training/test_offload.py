@@ -101,9 +101,7 @@ def run():
     from acecoder_jax.training.packing import TokenSequence
 
     rng = np.random.default_rng(0)
-    sequences = [
-        TokenSequence(rng.integers(0, 24, 10).astype(np.int32), {"loss_weight": np.ones(9)}) for _ in range(6)
-    ]
+    sequences = [TokenSequence(rng.integers(0, 24, 10).astype(np.int32), {"loss_weight": np.ones(9)}) for _ in range(6)]
 
     def go(offload):
         mesh = parallel.make_mesh(data=2, fsdp=2, tensor=2)
@@ -158,9 +156,7 @@ def test_a_reference_waits_on_the_host(run):
     parked = trainer.parked(state.params)
     kinds = {leaf.sharding.memory_kind for leaf in jax.tree.leaves(parked) if not leaf.sharding.is_fully_replicated}
     assert kinds == {"pinned_host"}
-    for one, other in zip(
-        trainer.ref_logps(parked, sequences), trainer.logps(state.params, sequences), strict=True
-    ):
+    for one, other in zip(trainer.ref_logps(parked, sequences), trainer.logps(state.params, sequences), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -173,7 +169,7 @@ def test_what_cannot_be_offloaded_is_an_error():
         device_kind="Toaster", addressable_memories=lambda: [types.SimpleNamespace(kind="device")]
     )
     mesh = types.SimpleNamespace(devices=np.array([device]))
-    with pytest.raises(ValueError, match="Toaster has device: leave trainer.offload empty"):
+    with pytest.raises(ValueError, match=r"Toaster has device: leave trainer\.offload empty"):
         offload.check(("optimizer",), mesh)
     offload.check((), mesh)
     with pytest.raises(ValueError, match=r"names \['params'\]; what can be offloaded is optimizer, reference"):
