@@ -28,8 +28,8 @@ def check(names: Collection[str], mesh: Mesh) -> None:
 
 
 def on_host(shardings: Any) -> Any:
-    """The same places in the memory of the host; what lies whole on every device (counters) stays there."""
-    return jax.tree.map(lambda one: one if one.is_fully_replicated else one.with_memory_kind(HOST), shardings)
+    """The same places in the memory of the host."""
+    return jax.tree.map(lambda one: one.with_memory_kind(HOST), shardings)
 
 
 def fetch(tree: Any, shardings: Any) -> Any:

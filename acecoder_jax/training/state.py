@@ -18,7 +18,8 @@ from acecoder_jax.training import offload
 class TrainState:
     """params: what is trained, float32, stacked by layer: the model, or its adapter (models/lora.py).
 
-    update: updates done, an int32 scalar. skipped: updates left out because loss or gradient was not finite; in_a_row: those since the last that was done.
+    update: updates done, an int32 scalar. skipped: updates left out because loss or gradient was not finite; in_a_row:
+    those since the last that was done.
     """
 
     params: Params
