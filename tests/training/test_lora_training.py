@@ -76,7 +76,7 @@ def is_adam(node):
 def test_training_moves_the_adapter_and_nothing_else(base, sequences, tmp_path, mesh):
     trainer, mesh_of = make(MESHES[mesh])
     state, losses, placed = train(trainer, mesh_of, begin(trainer, tmp_path), base, sequences, 12)
-    assert losses[-1] < losses[0] - 0.3
+    assert losses[-1] < losses[0] - 0.2
     names = {name for target in MODEL.lora.targets for name in lora.names(target)[1:]}
     for tree in (state.params, *moments(state)):
         assert tree.keys() == {"layers"} and tree["layers"].keys() == names
