@@ -67,10 +67,10 @@ def test_an_axis_that_does_not_divide_is_replicated_and_said_so(caplog):
 
 
 def test_activations_split_the_batch_over_data_and_fsdp(cube):
-    assert sharding.sharding((8, 5, 16), "btd", cube).spec == P(("data", "fsdp"), None, None)
-    assert sharding.sharding((8, 5, 4, 6), "btnh", cube).spec == P(("data", "fsdp"), None, "tensor", None)
-    assert sharding.sharding((2, 8, 5), "mbt", cube).spec == P(None, ("data", "fsdp"), None)
-    assert sharding.sharding((6, 5, 32), "btf", cube).spec == P(None, None, "tensor")  # 6 rows on 4 devices
+    assert sharding.sharding((8, 5, 16), "btd", cube).spec == P(("data", "fsdp"), "context", None)
+    assert sharding.sharding((8, 5, 4, 6), "btnh", cube).spec == P(("data", "fsdp"), "context", "tensor", None)
+    assert sharding.sharding((2, 8, 5), "mbt", cube).spec == P(None, ("data", "fsdp"), "context")
+    assert sharding.sharding((6, 5, 32), "btf", cube).spec == P(None, "context", "tensor")  # 6 rows on 4 devices
     with pytest.raises(ValueError, match=r"shorter|longer"):
         sharding.sharding((8, 5), "btd", cube)
 
