@@ -1,0 +1,161 @@
+"""A run that is stopped, killed or robbed of its checkpoints ends as one that was not: in every number, bit for bit."""
+
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from acecoder_jax import store
+from tests.stages.runs import ROOT, assert_same_run, command, decided, environment, rl_args, start
+
+# 12 problems are 3 rollouts an epoch, so 5 rollouts cross its end; two passes of two mini-batches each.
+MANY = {
+    "rollouts": 5, "data_args": {"split": "train", "count": 12}, "passes": 2, "checkpoint.every": 1,
+    "checkpoint.minibatches": 1, "heldout_args": {},
+}  # fmt: skip
+AHEAD = {"off_policy_steps": 1, "algorithm_args.importance_cap": 2.0}
+
+
+def checkpoints(workdir: Path) -> set[str]:
+    """The names of those that are whole."""
+    return {path.name for path in (workdir / "checkpoints").glob("[0-9]*")}
+
+
+def stop_when(seen, number: int, args: list[str]) -> tuple[int, str]:
+    """Starts a run and sends it a signal as soon as `seen` says so: exit status and what it printed."""
+    process = subprocess.Popen(
+        command(*args), cwd=ROOT, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    deadline = time.monotonic() + 600
+    while not seen():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=300)
+    return process.returncode, out
+
+
+@pytest.fixture(scope="module")
+def whole(small_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workdir = tmp_path_factory.mktemp("whole")
+    start(*rl_args(small_policy, workdir, **MANY))
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def whole_ahead(small_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workdir = tmp_path_factory.mktemp("ahead")
+    start(*rl_args(small_policy, workdir, **MANY, **AHEAD))
+    return workdir
+
+
+def test_stopped_in_the_middle_of_a_rollouts_updates(small_policy: Path, whole: Path, tmp_path: Path) -> None:
+    args = rl_args(small_policy, tmp_path, **(MANY | {"checkpoint.every": 100}))
+    code, out = stop_when((tmp_path / "logps" / "000003.npz").exists, signal.SIGTERM, args)
+    assert code == 143, out
+    (at,) = (name for name in checkpoints(tmp_path) if name.startswith("3."))
+    assert "SIGTERM: stopping as soon as" in out and f"stopped at {tmp_path / 'checkpoints' / at}" in out
+    assert "stopped by SIGTERM: the same command with the same workdir goes on" in out and "Traceback" not in out
+    start(*args)
+    assert_same_run(tmp_path, whole)
+    assert max(row["ratio_mean"] for row in decided(whole)) != 1.0  # a second pass: the policy has moved meanwhile
+
+
+def test_stopped_while_it_draws_by_ctrl_c(small_policy: Path, whole: Path, tmp_path: Path) -> None:
+    args = rl_args(small_policy, tmp_path, **MANY)
+    code, out = stop_when(lambda: "1" in checkpoints(tmp_path), signal.SIGINT, args)
+    assert code == 130, out
+    assert f"stopped at {tmp_path / 'checkpoints'}" in out and "Traceback" not in out
+    start(*args)
+    assert_same_run(tmp_path, whole)
+
+
+def test_damaged_and_lost_checkpoints(small_policy: Path, whole: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir)
+    shutil.rmtree(workdir / "model")
+    assert checkpoints(workdir) == {"4.3", "5"}
+    args = rl_args(small_policy, workdir, **MANY)
+    for name, kind in (("5", "_METADATA"), ("4.3", "manifest.json")):
+        next((workdir / "checkpoints" / name).rglob(kind)).unlink()
+    out = start(*args).stdout
+    assert "checkpoint 5 cannot be used: state/_METADATA is missing" in out
+    assert "checkpoint 4.3 cannot be used: manifest.json is damaged or missing" in out
+    assert "with the rollouts that are on the disk" in out
+    assert {path.name for path in (workdir / "checkpoints").glob("*.unusable")} == {"5.unusable", "4.3.unusable"}
+    assert_same_run(workdir, whole)
+
+    shutil.rmtree(workdir / "model")
+    shutil.rmtree(workdir / "checkpoints" / "5")
+    (workdir / "logps" / "000004.npz").unlink()  # without it 4.3 is of no use
+    out = start(*args).stdout
+    assert "checkpoint 4.3 cannot be used: the log-probs of its rollout" in out
+    assert_same_run(workdir, whole)
+
+
+def test_one_step_off_policy(small_policy: Path, whole_ahead: Path, tmp_path: Path) -> None:
+    rows = store.read_jsonl(whole_ahead / "metrics.jsonl")
+    assert [row["staleness"] for row in rows] == [0, 1, 1, 1, 1]
+    assert rows[0]["logp_gap"] < 1e-4 < min(row["logp_gap"] for row in rows[1:])
+    assert rows[0]["importance_mean"] == pytest.approx(1, abs=1e-4)
+    args = rl_args(small_policy, tmp_path, **MANY, **AHEAD)
+    code, out = stop_when((tmp_path / "logps" / "000002.npz").exists, signal.SIGTERM, args)
+    assert code == 143, out
+    (at,) = (name for name in checkpoints(tmp_path) if name == out.rpartition("checkpoints/")[2].split(";")[0])
+    # As a kill before rollout 3 was drawn would have left it: only the weights of before the updates can draw it now.
+    about = store.read_json(tmp_path / "checkpoints" / at / "manifest.json")["about"]
+    assert about["behavior"] == (at != "2" and not (tmp_path / "rollouts" / "000003.jsonl").exists())
+    start(*args)
+    assert_same_run(tmp_path, whole_ahead)
+
+
+def test_a_changed_config_in_the_middle_of_a_rollout(small_policy: Path, whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "checkpoints" / "5")
+    args = rl_args(small_policy, tmp_path, **(MANY | {"rollouts": 6, "optimizer.learning_rate": 2e-3}))
+    out = start(*args, "--allow_config_change").stdout
+    assert "the config changed in the middle of rollout 4: its other updates are left out" in out
+    assert [row["step"] for row in decided(tmp_path)] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["on policy", "one step off"])
+def test_twenty_random_kills(mode: str, small_policy: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """SIGKILL and SIGTERM at random moments, until there have been twenty of a run that had begun; then to the end."""
+    extra = AHEAD if mode == "one step off" else {}
+    whole = request.getfixturevalue("whole_ahead" if extra else "whole")
+    draw = random.Random(0)
+    args = rl_args(small_policy, tmp_path, **MANY, **extra)
+    kills = {signal.SIGKILL: 0, signal.SIGTERM: 0}
+    where, codes = [], []
+    while sum(kills.values()) < 20:
+        number = draw.choice(list(kills))
+        process = subprocess.Popen(
+            command(*args), cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        begun = time.monotonic()
+        starts = tmp_path / "starts.jsonl"
+        before = starts.read_bytes().count(b"\n") if starts.exists() else 0
+        while not starts.exists() or starts.read_bytes().count(b"\n") == before:  # it has begun
+            assert process.poll() is None and time.monotonic() < begun + 120
+            time.sleep(0.01)
+        time.sleep(draw.uniform(1, 14))
+        if process.poll() is not None:  # too late: it was done; once more from a place before the end
+            shutil.rmtree(tmp_path / "checkpoints")
+            shutil.rmtree(tmp_path / "model", ignore_errors=True)
+            continue
+        saving = [path.name for path in (tmp_path / "checkpoints").glob(".*")]
+        process.send_signal(number)
+        process.wait(timeout=120)
+        kills[number] += 1
+        codes.append(process.returncode)
+        where.append((signal.Signals(number).name, process.returncode, sorted(checkpoints(tmp_path)), saving))
+    print(*where, sep="\n")
+    assert min(kills.values()) >= 5
+    assert all(code in (-9, -15, 143) for code in codes)  # -15: before there was anything to save
+    start(*args)
+    assert_same_run(tmp_path, whole)
