@@ -27,6 +27,7 @@ STAGE = """
 import json
 import jax
 from acecoder_jax import store
+from acecoder_jax.stops import Stopped
 
 MAY_CHANGE = ("jobs",)
 
@@ -41,6 +42,11 @@ def run(config, workdir):
         json.loads("not JSON")
     if config.how == "ctrl-c":
         raise KeyboardInterrupt
+    if config.how == "stopped":
+        raise Stopped(15)
+    if config.how == "full":
+        (workdir / "link").symlink_to("/dev/full")
+        (workdir / "link").write_bytes(b"1")
 """
 START = """
 from absl import app
@@ -133,6 +139,8 @@ def test_an_unknown_stage_lists_those_that_exist(start):
         ("damaged", 1, "error: w/rows.jsonl, line 1: damaged JSON"),
         ("absent", 1, "error: [Errno 2] No such file or directory: 'not_there.txt'"),
         ("ctrl-c", 130, "interrupted; the same command"),
+        ("stopped", 143, "stopped by SIGTERM: the same command"),
+        ("full", 1, "error: nothing more can be written: [Errno 28] No space left on device. Make room; then the same"),
     ],
 )
 def test_what_a_user_can_mend_is_said_without_a_traceback(start, how, code, message):

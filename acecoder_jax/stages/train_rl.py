@@ -73,7 +73,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
         base = load(dtype=model.dtype)[1] if model.lora else None
         started = trainer.start(
             lambda: trainer.adapter(config.seed) if model.lora else load()[1],
-            checkpoints, functools.partial(lacks, config, workdir),
+            checkpoints, functools.partial(lacks, config, workdir, total),
         )  # fmt: skip
         fresh, state, behavior = started.position == Position(0), started.state, started.behavior
         if fresh and any((workdir / "rollouts").glob("*.jsonl")):
@@ -206,10 +206,14 @@ def load_problems(config: ConfigDict, words: Any) -> tuple[list[Problem], list[P
     return problems, heldout
 
 
-def lacks(config: ConfigDict, workdir: Path, position: Position) -> str:
-    """What a checkpoint would need to go on from and is not there; "" where all is."""
+def lacks(config: ConfigDict, workdir: Path, total: int, position: Position) -> str:
+    """What a checkpoint would need to go on from and is not there; "" where all is.
+
+    Drawing ahead, a rollout is drawn with the weights of the one before, which the checkpoint does not have.
+    """
     file, logp = rollout_path(workdir, position.rollout), logp_path(workdir, position.rollout)
-    if (position.minibatch or (config.off_policy_steps and position.rollout)) and not file.exists():
+    drawn_before = position.minibatch or (config.off_policy_steps and 0 < position.rollout < total)
+    if drawn_before and not file.exists():
         return f"its rollout, {file}, is missing"
     if position.minibatch and logp_file.load(logp, file) is None:
         return f"the log-probs of its rollout, {logp}, are missing or damaged"

@@ -172,3 +172,25 @@ def test_algorithms_are_found_by_name():
         algorithms.make("ppo")
     with pytest.raises(TypeError, match="kl_coeff"):
         algorithms.make("reinforce_pp", kl_coeff=0.1)
+
+
+def test_importance_weights_are_cut_at_their_cap_and_leave_the_mean_over_tokens_alone():
+    # behavior log-probs are [-0.1, -0.2] and [-0.1, -0.2, -0.3]
+    old = [np.array([-0.1 + math.log(0.5), -0.2 + math.log(5.0)]), np.array([-0.1, -0.2, -0.3])]
+    algorithm = reinforce_pp.make(kl_coef=0.0, importance_cap=2.0)
+    sequences, metrics = algorithm.prepare(TWO, [1.0, 0.0], old, None)
+    np.testing.assert_allclose(sequences[0].per_token["importance"], [0, 0.5, 2.0], rtol=1e-6)
+    np.testing.assert_allclose(sequences[1].per_token["importance"], [1, 1, 1], rtol=1e-6)
+    assert metrics["importance_mean"] == pytest.approx((0.5 + 2 + 3) / 5)
+    assert metrics["importance_capped"] == pytest.approx(1 / 5)
+    batch = {
+        "loss_weight_bt": jnp.array([[0.0, 0.5, 0.5]]),
+        "advantage_bt": jnp.array([[0.0, 3.0, -1.0]]),
+        "old_logp_bt": jnp.zeros((1, 3)),
+        "importance_bt": jnp.array([[0.0, 0.5, 2.0]]),
+    }
+    loss, _ = algorithm.loss(jnp.zeros((1, 3)), jnp.zeros((1, 3)), batch)
+    assert loss == pytest.approx(-(0.5 * 0.5 * 3.0 + 0.5 * 2.0 * -1.0))
+    plain, _ = reinforce_pp.make(kl_coef=0.0).loss(jnp.zeros((1, 3)), jnp.zeros((1, 3)), batch)
+    assert plain == pytest.approx(-(0.5 * 3.0 + 0.5 * -1.0))
+    assert "importance" not in reinforce_pp.make(kl_coef=0.0).prepare(TWO, [1.0, 0.0], old, None)[0][0].per_token

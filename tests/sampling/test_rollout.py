@@ -24,9 +24,13 @@ class FakeEngine:
         self.log: list[str] = []
         self.asked: list[tuple[str, list]] = []
 
-    def generate(self, requests: list, purpose: str):
+    def update(self, params: Any) -> None:
+        self.log.append(f"took {params}")
+
+    def generate(self, requests: list, purpose: str, check: Any = lambda: None):
         self.asked.append((purpose, requests))
         for request in reversed(requests):
+            check()
             self.log.append(f"decoded {request.problem_id}/{request.sample}")
             text = f"Sure:\n```python\nreturn {request.sample}\n```\n"
             yield Completion(
@@ -133,7 +137,7 @@ def test_each_program_is_submitted_as_soon_as_it_is_written(engine):
 
 def test_the_style_reaches_prompt_and_program(engine):
     sandbox: Any = FakeSandbox([], expected=1)
-    engine.generate = lambda requests, purpose: [
+    engine.generate = lambda requests, purpose, check: [
         Completion("toy/0", 0, 0, requests[0].prompt_tokens, (1,), (0.0,), (0.0,), (1,), "<answer>x</answer> y", "stop")
     ]
     (scored,) = rollout.sample_and_score(

@@ -109,3 +109,22 @@ def kill_when(seen: Callable[[], bool], *args: str) -> None:
         time.sleep(0.02)
     process.kill()
     assert process.wait() != 0
+
+
+def checkpoints(workdir: Path) -> set[str]:
+    """The names of those that are whole."""
+    return {path.name for path in (workdir / "checkpoints").glob("[0-9]*")}
+
+
+def stop_when(seen: Callable[[], bool], number: int, args: list[str]) -> tuple[int, str]:
+    """Starts a run and sends it a signal as soon as `seen` says so: exit status and what it printed."""
+    process = subprocess.Popen(
+        command(*args), cwd=ROOT, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    deadline = time.monotonic() + 600
+    while not seen():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=300)
+    return process.returncode, out

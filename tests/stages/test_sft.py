@@ -1,5 +1,6 @@
 """The supervised stage on its own."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from acecoder_jax import store, tokenizer
 from acecoder_jax.models import huggingface
 from acecoder_jax.stages.sft import batch_at
-from tests.stages.runs import SFT, TINY_MODEL, kill_when, start
+from tests.stages.runs import SFT, TINY_MODEL, checkpoints, kill_when, start, stop_when
 
 
 def test_it_leaves_a_model_that_opens(small_policy: Path) -> None:
@@ -20,6 +21,9 @@ def test_it_leaves_a_model_that_opens(small_policy: Path) -> None:
 def test_a_killed_run_goes_on(small_policy: Path, tmp_path: Path) -> None:
     args = [SFT, *TINY_MODEL, f"--workdir={tmp_path}"]
     metrics = tmp_path / "metrics.jsonl"
+    code, out = stop_when(lambda: metrics.exists() and len(store.read_jsonl(metrics)) >= 49, signal.SIGTERM, args)
+    (stopped,) = checkpoints(tmp_path)
+    assert code == 143 and 49 <= float(stopped) < 90, out
     kill_when(lambda: metrics.exists() and len(metrics.read_bytes().splitlines()) >= 90, *args)
     assert not (tmp_path / "model").exists()
     start(*args)

@@ -3,7 +3,11 @@
 import math
 from pathlib import Path
 
-from acecoder_jax import store
+import pytest
+
+from acecoder_jax import chips, parallel, store
+from acecoder_jax.stages import train_rl
+from configs.rl_rule import get_config
 from tests.stages.runs import assert_same_run, decided, kill_when, rl_args, start
 
 PROMISED = [
@@ -41,3 +45,31 @@ def test_a_run_and_a_killed_and_resumed_run_agree(small_policy: Path, tmp_path: 
     refused = start(*rl_args(small_policy, whole, **{"optimizer.learning_rate": 2e-3}), check=False)
     assert refused.returncode == 1
     assert "optimizer.learning_rate: 0.001 -> 0.002" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_means_leave_skipped_updates_out_and_count_them():
+    rows = [
+        {"loss": 1.0, "grad_norm": 2.0, "skipped": 0.0, "in_a_row": 0.0},
+        {"loss": "nan", "grad_norm": "inf", "skipped": 1.0, "in_a_row": 1.0},
+        {"loss": 3.0, "grad_norm": 3.0, "skipped": 0.0, "in_a_row": 0.0},
+    ]
+    assert train_rl.means(rows) == {"loss": 2.0, "grad_norm": 2.5, "skipped_updates": 1}
+    none = train_rl.means(rows[1:2])
+    assert none.pop("skipped_updates") == 1 and all(math.isnan(value) for value in none.values())
+
+
+def test_utilisation_is_of_all_devices_of_the_mesh_where_their_peak_is_known(monkeypatch):
+    mesh = parallel.make_mesh()
+    assert train_rl.utilisation(1e12, 2.0, mesh) == {}
+    monkeypatch.setattr(train_rl.chips, "of", lambda kind: chips.CHIPS["v5e"])
+    assert train_rl.utilisation(1e12, 2.0, mesh) == {"mfu": pytest.approx(0.5e12 / (197e12 * mesh.size))}
+
+
+def test_settings_that_do_not_go_together_are_refused():
+    for wrong, message in (
+        ("off_policy_steps=2", "it is 0 or 1"),
+        ("off_policy_steps=1", "algorithm_args.importance_cap"),
+        ("shuffle=rows", "'prompts' or 'samples'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train_rl.check(get_config(f"tiny,{wrong}"))
