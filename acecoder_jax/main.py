@@ -4,11 +4,14 @@
 
 --config=FILE[:preset[,key=value...]] names a Python file with get_config(argument) -> ConfigDict; the config is locked.
 --config.key=value changes one value. A second start with the same --workdir goes on where the first one stopped.
+On several hosts the same command is started on each of them (docs/hosts.md).
 """
 
 import errno
+import hashlib
 import importlib
 import itertools
+import json
 import os
 import pkgutil
 import re
@@ -35,6 +38,9 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="FILE[:preset[,key=value...]], as in configs/")
 _WORKDIR = flags.DEFINE_string("workdir", None, "where the run lives; runs/<config>-<preset>-seed<seed> by default")
 _SEED = flags.DEFINE_integer("seed", None, "replaces config.seed")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "of a run of several processes: HOST:PORT of the first")
+_PROCESSES = flags.DEFINE_integer("processes", None, "how many processes the run has", lower_bound=1)
+_PROCESS = flags.DEFINE_integer("process", None, "which of them this is, from 0", lower_bound=0)
 _ALLOW_CHANGE = flags.DEFINE_bool("allow_config_change", False, "resume although the config is not the one saved")
 
 
@@ -119,14 +125,37 @@ def _start() -> None:
 
     import jax  # here, so that a wrong flag is told at once
 
+    from acecoder_jax import distributed
+
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(store.user_cache() / "xla"))
-    if jax.process_count() > 1:
-        raise presets.ConfigError("a stage runs in one process; runs over several hosts are to come")
+    distributed.start({"coordinator": _COORDINATOR.value, "processes": _PROCESSES.value, "process": _PROCESS.value})
+    if jax.process_count() == 1:
+        _run(config, stage, workdir)
+        return
+    sys.excepthook = distributed.fail_with
+    if not getattr(stage, "SEVERAL_PROCESSES", False):
+        raise presets.ConfigError(f"the stage {config.stage!r} runs in one process; this run has {jax.process_count()}")
+    _check_alike(config, workdir)
+    _run(config, stage, workdir)
+
+
+def _run(config: ConfigDict, stage: ModuleType, workdir: Path) -> None:
+    """Writes down the start and runs the stage; of several processes only the first one writes."""
+    import jax
+
+    from acecoder_jax import hosts
+
     devices = jax.devices()
     print(f"config:\n{_indent(config)}")
-    print(f"devices: {len(devices)} x {devices[0].device_kind} ({jax.default_backend()})")
+    several = f", in {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    print(f"devices: {len(devices)} x {devices[0].device_kind} ({jax.default_backend()}){several}")
     print(f"workdir: {workdir}", flush=True)
+    if not hosts.is_first():
+        hosts.barrier("started")
+        stage.run(config, workdir)
+        hosts.barrier("ended")
+        return
     with store.lock(workdir):
         changed = store.save_config(workdir, config.to_dict(), getattr(stage, "MAY_CHANGE", ()), _ALLOW_CHANGE.value)
         for key, (old, new) in changed.items():
@@ -137,7 +166,28 @@ def _start() -> None:
         start = {"time": time.time(), "command": sys.argv, "python": sys.version.split()[0], "versions": versions}
         store.repair_jsonl(workdir / "starts.jsonl")
         store.append_jsonl(workdir / "starts.jsonl", [start | {"devices": [str(device) for device in devices]}])
+        hosts.barrier("started")
         stage.run(config, workdir)
+        hosts.barrier("ended")
+
+
+def _check_alike(config: ConfigDict, workdir: Path) -> None:
+    """ConfigError where the processes were started with other configs, or do not share one workdir."""
+    from acecoder_jax import hosts
+
+    if re.match(r"\w+:/", str(workdir)):
+        raise presets.ConfigError(f"the workdir is {workdir}: it has to be a folder; mount the bucket (docs/hosts.md)")
+    digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode()).hexdigest()
+    digests = hosts.exchange("config", digest)
+    if odd := [str(process) for process, one in enumerate(digests) if one != digests[0]]:
+        raise presets.ConfigError(f"process {', '.join(odd)} was started with another config than process 0")
+    token = hosts.from_first("token", lambda: store.write_token(workdir))
+    seen = hosts.exchange("token seen", store.sees_token(workdir, token))
+    if blind := [str(process) for process, sees in enumerate(seen) if not sees]:
+        raise presets.ConfigError(
+            f"process {', '.join(blind)} does not see what process 0 writes to the workdir {workdir}: it has to be a "
+            "folder that all hosts share (NFS, Filestore, a bucket mounted with GCS FUSE)"
+        )
 
 
 def find_stage(name: str) -> ModuleType:
@@ -162,7 +212,12 @@ def _indent(config: ConfigDict) -> str:
 
 
 def _leave(message: str, code: int = 1) -> NoReturn:
+    """Says why and exits; in a run of several processes the others end too."""
     print(message, file=sys.stderr)
+    if sys.excepthook is not sys.__excepthook__:
+        from acecoder_jax import distributed
+
+        distributed.fail(message.removeprefix("error: "), code)
     sys.exit(code)
 
 

@@ -18,7 +18,7 @@ import rich.table
 import rich.text
 import tensorboardX
 
-from acecoder_jax import store
+from acecoder_jax import hosts, store
 from acecoder_jax.types import Status
 
 RL_COLUMNS = {
@@ -35,10 +35,14 @@ class MetricsWriter:
     """Rows of numbers to WORKDIR/metrics.jsonl and to TensorBoard events in WORKDIR/tensorboard.
 
     resume_step: the first step that this process writes; what an earlier one wrote from there on is dropped.
+    Of several processes only the first one writes.
     """
 
     def __init__(self, workdir: str | os.PathLike[str], resume_step: int = 0):
         self.path = Path(workdir) / "metrics.jsonl"
+        self._events: tensorboardX.SummaryWriter | None = None
+        if not hosts.is_first():
+            return
         store.truncate_jsonl(self.path, lambda row: row["step"] < resume_step)
         # Files are named by the second: without a suffix a quick restart would write over the events of the first.
         self._events = tensorboardX.SummaryWriter(
@@ -50,6 +54,8 @@ class MetricsWriter:
 
         float() reads these strings back. Names may hold slashes, by which TensorBoard groups its charts.
         """
+        if self._events is None:
+            return
         plain = {name: _number(value) for name, value in row.items()}
         store.append_jsonl(self.path, [{"step": step} | {name: _json_number(value) for name, value in plain.items()}])
         for name, value in plain.items():
@@ -60,7 +66,8 @@ class MetricsWriter:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._events.close()
+        if self._events is not None:
+            self._events.close()
 
 
 def _number(value: SupportsFloat) -> int | float:

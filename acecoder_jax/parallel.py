@@ -82,5 +82,6 @@ def _gather(array: np.ndarray) -> np.ndarray:
         return array[None]
     # The gather runs on the devices, where 64-bit numbers become 32-bit ones: send their bytes instead.
     data = np.frombuffer(array.tobytes(), np.uint8)
-    gathered = np.asarray(multihost_utils.process_allgather(data))
+    with LAUNCHES:
+        gathered = np.asarray(multihost_utils.process_allgather(data))
     return np.frombuffer(gathered.tobytes(), array.dtype).reshape(jax.process_count(), *array.shape)

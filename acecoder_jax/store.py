@@ -10,6 +10,8 @@ import gzip
 import json
 import os
 import threading
+import time
+import uuid
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any, BinaryIO, cast
 Row = dict[str, Any]
 Json = Any  # what json.loads returns
 PathLike = str | os.PathLike[str]
+TOKEN = ".hosts"
 
 
 def append_jsonl(path: PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -212,6 +215,25 @@ def lock(workdir: PathLike) -> Iterator[None]:
         except BlockingIOError as error:
             raise ValueError(f"{workdir}: another process is running in this workdir") from error
         yield
+
+
+def write_token(workdir: PathLike) -> str:
+    """Writes a file by which other hosts know the workdir as the same; returns what is in it."""
+    token = uuid.uuid4().hex
+    write_text(Path(workdir) / TOKEN, token)
+    return token
+
+
+def sees_token(workdir: PathLike, token: str, wait_s: float = 30.0) -> bool:
+    """Whether this host sees the token in the workdir. A shared file system may show it some seconds late."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if (Path(workdir) / TOKEN).read_text() == token:
+                return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
 
 
 def user_cache() -> Path:

@@ -18,6 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Sharding, SingleDeviceSharding
 
+from acecoder_jax import hosts
 from acecoder_jax.models import layout
 from acecoder_jax.models import safetensors_io as st
 from acecoder_jax.models.config import ModelConfig
@@ -93,7 +94,8 @@ def export(
     """Writes a checkpoint directory that `transformers` opens: configs, weights stored as dtype, tokenizer files.
 
     One tensor is gathered to the host at a time. Everything goes to a temporary directory beside the target, renamed
-    when whole: a failure leaves nothing behind. On several hosts every process calls this and the first one writes.
+    when whole: a failure leaves nothing behind. On several hosts every process calls this, the first one writes, and
+    all return once the directory is there.
 
     Raises FileExistsError for a directory that is not empty, unless overwrite; ValueError that names a leaf that does
     not fit the config, or for a dtype other than bfloat16, float16 and float32.
@@ -106,6 +108,7 @@ def export(
     if jax.process_index() != 0:
         for tensor in itertools.chain.from_iterable(shards):
             _gather(leaves, tensor, dtype)
+        hosts.barrier("export")
         return
     if directory.exists() and not directory.is_dir():
         raise FileExistsError(f"{directory} is a file")
@@ -120,6 +123,7 @@ def export(
         _move(scratch, directory)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    hosts.barrier("export")
 
 
 # ---- in

@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self
 
+from acecoder_jax import hosts
 from acecoder_jax.models.decoder import Params
 from acecoder_jax.sampling import rollout as rollouts
 from acecoder_jax.sampling.draw import SamplingParams
@@ -64,7 +65,7 @@ class Collector:
         self._check_run = check
         self._closing = threading.Event()
         self._threads = concurrent.futures.ThreadPoolExecutor(2, "collector")
-        for left in folder.glob(".*"):  # by a kill in the middle of a write
+        for left in folder.glob(".*") if hosts.is_first() else ():  # by a kill in the middle of a write
             left.unlink()
 
     def path(self, number: int) -> Path:
@@ -72,8 +73,11 @@ class Collector:
         return self._folder / f"{number:06d}.jsonl"
 
     def has(self, number: int) -> bool:
-        """Whether a rollout of this config is on the disk."""
-        return self.path(number).exists() and self._about(number)["config"] == self._config
+        """Whether a rollout of this config is on the disk; all processes of a run ask together."""
+        return hosts.from_first(
+            "rollout is there",
+            lambda: self.path(number).exists() and self._about(number)["config"] == self._config,
+        )
 
     def collect(
         self, number: int, problems: Sequence[Problem], params: Callable[[], Params], staleness: int = 0
@@ -125,6 +129,8 @@ class Collector:
 
     def _judge(self, number: int, drawn: Drawn, about: dict[str, Any]) -> list[Scored]:
         scored = drawn.scored(self._check)
+        if not hosts.is_first():
+            return scored
         for later in self._folder.glob("*.jsonl"):
             if later > self.path(number):  # of another config: what follows from this one is another run
                 later.unlink()

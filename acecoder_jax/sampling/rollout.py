@@ -6,16 +6,20 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import jax
 import numpy as np
 
-from acecoder_jax import prompts, store
+from acecoder_jax import hosts, prompts, store
 from acecoder_jax.sampling.draw import SamplingParams
 from acecoder_jax.sampling.engine import Engine, Request
 from acecoder_jax.sampling.noise import stable_hash
 from acecoder_jax.sandbox import Job, Sandbox
+from acecoder_jax.stops import Stopped
 from acecoder_jax.types import Completion, Problem, Verdict
+
+T = TypeVar("T", Completion, Verdict)
 
 LOOK_S = 0.2  # between looks at whether to go on waiting for verdicts
 
@@ -29,6 +33,15 @@ class Scored:
 
     completion: Completion
     verdict: Verdict
+
+    def to_json(self) -> dict[str, Any]:
+        """As `from_json` takes it back."""
+        return {"completion": self.completion.to_json(), "verdict": self.verdict.to_json()}
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> "Scored":
+        """What `to_json` gave."""
+        return cls(Completion.from_json(row["completion"]), Verdict.from_json(row["verdict"]))
 
 
 def prompt_tokens(tokenizer: Any, problem: Problem, style: str) -> tuple[int, ...]:
@@ -68,17 +81,42 @@ def problems_at(problems: Sequence[Problem], count: int, seed: int, rollout: int
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """Completions in the order of problems and samples, and their verdicts, some of which are still to come."""
+    """Completions in the order of problems and samples, and the verdicts of this process's share, some still to come.
+
+    name: by which the processes of a run exchange the verdicts; samples: of each problem.
+    """
 
     completions: list[Completion]
     verdicts: list[Future[Verdict]]
+    name: str
+    samples: int
 
     def scored(self, check: Callable[[], None] = lambda: None) -> list[Scored]:
         """Waits for the verdicts. check: called while it waits; what it raises ends the waiting."""
-        for future in self.verdicts:
-            while not concurrent.futures.wait([future], timeout=LOOK_S).done:
-                check()
-        return [Scored(one, future.result()) for one, future in zip(self.completions, self.verdicts, strict=True)]
+
+        def mine() -> list[Verdict]:
+            for future in self.verdicts:
+                while not concurrent.futures.wait([future], timeout=LOOK_S).done:
+                    check()
+            return [future.result() for future in self.verdicts]
+
+        verdicts = _of_all(f"verdicts of {self.name}", Verdict, mine, self.samples, check)
+        return [Scored(one, verdict) for one, verdict in zip(self.completions, verdicts, strict=True)]
+
+
+def _of_all(
+    name: str, kind: type[T], mine: Callable[[], list[T]], samples: int, check: Callable[[], None]
+) -> list[T]:
+    """What all processes have made of their shares of the problems. Stopped where one of them has been."""
+    try:
+        made = mine()
+    except Stopped:
+        hosts.withhold(name)
+        raise
+    if jax.process_count() == 1:
+        return made
+    parts = hosts.exchange(name, [one.to_json() for one in made], check)
+    return hosts.merge([[kind.from_json(row) for row in part] for part in parts], samples)
 
 
 def draw(
@@ -98,10 +136,32 @@ def draw(
     A program goes to the sandbox as soon as it is written, while others still decode. A verdict that is infra after
     the sandbox's own retries stays infra. check: called between steps of the engine; what it raises ends the decoding.
     ValueError for a prompt that the engine refuses.
+
+    Each process of a run draws and scores its share of the problems; all of them return everything. Where one is
+    stopped, all are.
     """
-    by_id = {problem.id: problem for problem in problems}
-    if len(by_id) < len(problems):
+    if len({problem.id for problem in problems}) < len(problems):
         raise ValueError("two problems of a rollout have the same id: their samples would be the same")
+    verdicts: list[Future[Verdict]] = []
+
+    def mine() -> list[Completion]:
+        drawn = _draw_share(
+            engine, sandbox, hosts.share(problems), samples=samples, sampling=sampling, purpose=purpose,
+            rollout=rollout, style=style, check=check,
+        )  # fmt: skip
+        verdicts.extend(verdict for _, verdict in drawn)
+        return [completion for completion, _ in drawn]
+
+    name = f"{purpose} {rollout}"
+    return Drawn(_of_all(f"completions of {name}", Completion, mine, samples, check), verdicts, name, samples)
+
+
+def _draw_share(
+    engine: Engine, sandbox: Sandbox, problems: Sequence[Problem], *, samples: int, sampling: SamplingParams,
+    purpose: str, rollout: int, style: str, check: Callable[[], None],
+) -> list[tuple[Completion, Future[Verdict]]]:  # fmt: skip
+    """`draw` in one process."""
+    by_id = {problem.id: problem for problem in problems}
     requests = [
         Request(problem.id, tokens, sampling, sample, rollout)
         for problem in problems
@@ -121,8 +181,7 @@ def draw(
             setup=problem.setup,
         )
         pending[completion.id] = (completion, sandbox.submit(job))
-    ordered = [pending[f"{request.problem_id}/{request.sample}"] for request in requests]
-    return Drawn([completion for completion, _ in ordered], [future for _, future in ordered])
+    return [pending[f"{request.problem_id}/{request.sample}"] for request in requests]
 
 
 def sample_and_score(
@@ -139,8 +198,7 @@ def sample_and_score(
 
 def save(path: Path, scored: Sequence[Scored], said: dict[str, Any]) -> None:
     """Writes a rollout, whole or not at all: a row of what there is to say about it, then a row a sample."""
-    rows = ({"completion": one.completion.to_json(), "verdict": one.verdict.to_json()} for one in scored)
-    store.write_jsonl(path, [said, *rows])
+    store.write_jsonl(path, [said, *(one.to_json() for one in scored)])
 
 
 def about(path: Path) -> dict[str, Any]:
@@ -151,7 +209,7 @@ def about(path: Path) -> dict[str, Any]:
 def load(path: Path) -> tuple[dict[str, Any], list[Scored]]:
     """A rollout as it was saved: (about, samples)."""
     said, *rows = store.read_jsonl(path)
-    return said, [Scored(Completion.from_json(row["completion"]), Verdict.from_json(row["verdict"])) for row in rows]
+    return said, [Scored.from_json(row) for row in rows]
 
 
 def pass_at_k(samples: int, passed: int, k: int) -> float:

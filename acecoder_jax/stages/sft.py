@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from acecoder_jax import data, metrics, parallel, tokenizer
+from acecoder_jax import data, hosts, metrics, parallel, tokenizer
 from acecoder_jax.models import huggingface, lora, sharding
 from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.models.decoder import Model, Params
@@ -31,13 +31,14 @@ from acecoder_jax.training.packing import TokenSequence, response_mask
 from acecoder_jax.training.trainer import check_finite, make_trainer
 from acecoder_jax.types import Problem
 
+SEVERAL_PROCESSES = True
 COLUMNS = {"loss": "loss", "heldback_pass": "pass", "train_tokens_per_s": "train tok/s"}
 
 
 def run(config: ConfigDict, workdir: Path) -> Path:
     """Trains, and returns the directory of the trained model; at once where an earlier start has finished it."""
     model_dir = workdir / "model"
-    if model_dir.exists():
+    if hosts.from_first("sft is done", model_dir.exists):
         print(f"supervised fine-tuning is already done: {model_dir}")
         return model_dir
     problems = data.load(config.data, config.data_path, **config.data_args)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from acecoder_jax import algorithms, chips, data, metrics, parallel, rewards, store, tokenizer
+from acecoder_jax import algorithms, chips, data, hosts, metrics, parallel, rewards, store, tokenizer
 from acecoder_jax.algorithms import Algorithm
 from acecoder_jax.models import huggingface, lora
 from acecoder_jax.models.decoder import Model, Params
@@ -40,6 +40,7 @@ from acecoder_jax.training.state import TrainState
 from acecoder_jax.training.trainer import Start, Trainer, check_finite, make_trainer
 from acecoder_jax.types import Completion, Problem
 
+SEVERAL_PROCESSES = True
 # Keys that a resumed run may change: none of them changes a sample, a reward or an update.
 MAY_CHANGE = ("sandbox.workers", "checkpoint", "table_rows")
 # Keys whose change, once accepted, leaves the rollouts on the disk as good as they were.
@@ -129,12 +130,12 @@ def run(config: ConfigDict, workdir: Path) -> None:
                     behavior = trainer.copy(state.params) if behavior is None else behavior
                     coming = collect(rollout + 1, behavior, ahead=True)
                 with timeline.phase("logp"):  # while programs are judged
-                    kept = logp_file.load(logp_path(workdir, rollout), collector.path(rollout))
+                    kept = logp_file.load_together(logp_path(workdir, rollout), collector.path(rollout))
                     old, ref = kept or logps(trainer, trainer.whole(state.params, base), ref_params, drawn.completions)
                 with timeline.phase("score"), contextlib.suppress(Stopped):
                     scored = drawn.scored()
                 keep(position, state, done, behavior)
-                if kept is None:
+                if kept is None and hosts.is_first():
                     logp_file.save(logp_path(workdir, rollout), collector.path(rollout), old, ref)
                 earned = [score(one.completion, one.verdict) for one in scored]
                 sequences, row = algorithm.prepare(drawn.completions, earned, old, ref)
@@ -155,9 +156,10 @@ def run(config: ConfigDict, workdir: Path) -> None:
             writer.write(rollout + 1, row)
             progress.update(rollout + 1, row)
         trainer.keep(checkpoints, stop, position, state, {"updates": []}, force=True)
-        show_samples(workdir, total - 1, config.table_rows)
+        if hosts.is_first():
+            show_samples(workdir, total - 1, config.table_rows)
         new = measured("after", total, lambda: trainer.merged(state.params, base))
-    if new or not (workdir / "model").exists():
+    if new or hosts.from_first("no model", lambda: not (workdir / "model").exists()):
         dtype = jnp.dtype(config.export_dtype)
         merged = trainer.merged(state.params, base, dtype)
         huggingface.export(merged, model.config, workdir / "model", dtype=dtype, tokenizer=words, overwrite=True)
@@ -251,7 +253,9 @@ def measure(
 ) -> bool:  # fmt: skip
     """Adds held-out pass rates after `rollout` rollouts to results.json under `when`; False where they are there."""
     file = workdir / "results.json"
-    results = store.read_json(file) if file.exists() else {"heldout": {}, "rollouts": {}}
+    results = hosts.from_first(
+        "results", lambda: store.read_json(file) if file.exists() else {"heldout": {}, "rollouts": {}}
+    )
     if results["rollouts"].get(when) == rollout:
         return False
     if heldout:
@@ -264,7 +268,8 @@ def measure(
         shown = ", ".join(f"{name} {value:.1%}" for name, value in scores.items())
         print(f"held-out problems ({len(heldout)}), {when}: {shown}")
     results["rollouts"][when] = rollout
-    store.write_json(file, results)
+    if hosts.is_first():
+        store.write_json(file, results)
     return True
 
 

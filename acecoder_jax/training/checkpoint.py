@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Self
 import jax
 import orbax.checkpoint as ocp
 
-from acecoder_jax import parallel, store
+from acecoder_jax import hosts, parallel, store
 from acecoder_jax.stops import Stop, Stopped
 
 READERS, BLOCK = 4, 1 << 20
@@ -125,6 +125,7 @@ class Checkpoints:
             self.save(position, *what(), force=True)
         if stopping:
             self.wait()
+            hosts.barrier("stopped")  # none may leave before the first process has given the checkpoint its name
             print(f"stopped at {self._path(position)}; the same command goes on from there", flush=True)
             raise Stopped(stop.signal)
 

@@ -8,10 +8,11 @@ import io
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from acecoder_jax import store
+from acecoder_jax import hosts, store
 
 Logps = list[np.ndarray]  # [n] of float32 for each completion
 
@@ -36,6 +37,20 @@ def load(path: Path, rollout: Path) -> tuple[Logps, Logps | None] | None:
             return np.split(file["old"], ends), np.split(file["ref"], ends) if "ref" in file else None
     except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
+
+
+def load_together(path: Path, rollout: Path) -> tuple[Logps, Logps | None] | None:
+    """What `load` finds in the first process of a run, in all of them."""
+
+    def first() -> Any:
+        found = load(path, rollout)
+        return found and [part and [one.tolist() for one in part] for part in found]
+
+    told = hosts.from_first("kept log-probs", first)
+    if told is None:
+        return None
+    old, ref = ([np.array(one, np.float32) for one in part] if part else None for part in told)
+    return old or [], ref
 
 
 def _flat(arrays: Sequence[np.ndarray]) -> np.ndarray:

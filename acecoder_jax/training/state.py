@@ -31,11 +31,12 @@ class TrainState:
 
 def create(params: Params, optimizer: optax.GradientTransformation, shardings: Any = None) -> TrainState:
     """A fresh state around parameters; the optimiser's moments are made in the shards of `state_shardings`."""
-    opt_shardings = None if shardings is None else shardings.opt_state
-    opt_state = jax.jit(optimizer.init, out_shardings=opt_shardings)(params)
-    where = None if shardings is None else shardings.update
-    # three arrays, not one thrice: an update gives its old state up, each buffer once
-    return TrainState(params, opt_state, *(jax.device_put(jnp.zeros((), jnp.int32), where) for _ in range(3)))
+    def rest(params: Params) -> Any:
+        # three arrays, not one thrice: an update gives its old state up, each buffer once
+        return optimizer.init(params), *(jnp.zeros((), jnp.int32) for _ in range(3))
+
+    where = None if shardings is None else (shardings.opt_state, *[shardings.update] * 3)
+    return TrainState(params, *jax.jit(rest, out_shardings=where)(params))
 
 
 def abstract(abstract_params: Params, optimizer: optax.GradientTransformation) -> TrainState:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from acecoder_jax import parallel
 from acecoder_jax.models import lora
@@ -29,7 +30,9 @@ def place(arrays: Batch, mesh: jax.sharding.Mesh | None) -> dict[str, Any]:
     """A packed batch on the devices, its rows split over the mesh's data and fsdp axes."""
     if mesh is None:
         return {name: jnp.asarray(array) for name, array in arrays.items()}
-    return jax.device_put(arrays, named_shardings(arrays, mesh))
+    where = named_shardings(arrays, mesh)
+    # Every process has all rows and gives its devices theirs; device_put would first compare them over all processes.
+    return {name: jax.make_array_from_callback(a.shape, where[name], a.__getitem__) for name, a in arrays.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +70,6 @@ def make_logps(
     share: sequences with the same prompt have one copy of it in a row.
     """
 
-    @jax.jit
     def run(params: Params, arrays: dict[str, jax.Array], count: jax.Array) -> jax.Array:
         def body(m: jax.Array, out_mbt: jax.Array) -> jax.Array:
             logp_bt, _ = token_logps(model, params, micro_batch(arrays, m), logit_chunk, with_entropy=False)
@@ -75,11 +77,14 @@ def make_logps(
 
         return jax.lax.fori_loop(0, count, body, jnp.zeros(arrays["tokens_mbt"].shape, jnp.float32))
 
+    # whole on every device, so that each process can read it
+    jitted = jax.jit(run, out_shardings=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
+
     def logps(params: Params, sequences: list[TokenSequence]) -> list[np.ndarray]:
         packed = pack(sequences, rows=rows, row_tokens=row_tokens, share=share)
         arrays = place({name: array for name, array in packed.arrays.items() if name in MODEL_INPUTS}, mesh)
         with parallel.LAUNCHES:
-            logp_mbt = run(params, arrays, packed.micro_batches)
+            logp_mbt = jitted(params, arrays, packed.micro_batches)
         return packed.unpack(jax.device_get(logp_mbt))
 
     return logps
