@@ -12,6 +12,7 @@ Who they are comes from flags, or else from what the launcher has put in the env
 | Cloud TPU (GCE, GKE) | read by jax.distributed from the metadata server or TPU_WORKER_HOSTNAMES |
 """
 
+import atexit
 import importlib.util
 import os
 import re
@@ -28,7 +29,7 @@ from acecoder_jax import hosts
 
 FLAGS = ("coordinator", "processes", "process")
 PORT = 8476
-FAILED, LOOK_MS = "acecoder_jax/failed", 3_600_000
+FAILED, LOOK_S = "acecoder_jax/failed", 1.0
 TOLD_S = 3.0  # how long the first process, which keeps the others' word, stays to pass its own failure on
 
 
@@ -76,7 +77,11 @@ def start(flags: Mapping[str, Any]) -> None:
     sys.stderr = _Prefixed(sys.stderr, f"[process {jax.process_index()}] ")
     if jax.process_index() != 0:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (it lives as long as the process)
-    threading.Thread(target=_watch, name="failures of other processes", daemon=True).start()
+    over = threading.Event()
+    watch = threading.Thread(target=_watch, args=(over,), name="failures of other processes", daemon=True)
+    watch.start()
+    # before JAX closes the connection: a thread that is in a call of it then would abort the process
+    atexit.register(lambda: (over.set(), watch.join()))
 
 
 def fail(error: str, code: int) -> NoReturn:
@@ -104,16 +109,16 @@ def fail_with(kind: type[BaseException], error: BaseException, trace: TracebackT
     fail(f"{kind.__name__}: {error}", 1)
 
 
-def _watch() -> None:
-    """Waits for the failure of another process, and ends this one then."""
+def _watch(over: threading.Event) -> None:
+    """Looks for the failure of another process until the run is over, and ends this one then."""
     connection = hosts.client()
-    while True:
+    while not over.wait(LOOK_S):
         try:
-            said = connection.blocking_key_value_get(FAILED, LOOK_MS)
-        except Exception as error:
-            if "DEADLINE_EXCEEDED" in str(error):
+            said = connection.key_value_try_get(FAILED)
+        except jax.errors.JaxRuntimeError as error:
+            if "NOT_FOUND" in str(error):
                 continue
-            return  # the run is over, or JAX ends this process: the first one is gone
+            return  # the first process is gone: JAX ends this one
         process, code, what = said.split(" ", 2)
         if int(process) != jax.process_index():
             sys.stderr.write(f"ended with process {process}: {what}\n")

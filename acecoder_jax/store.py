@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, cast
 Row = dict[str, Any]
 Json = Any  # what json.loads returns
 PathLike = str | os.PathLike[str]
-TOKEN = ".hosts"
+TOKEN, TOKEN_WAIT_S = ".hosts", 30.0
 
 
 def append_jsonl(path: PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -224,9 +224,9 @@ def write_token(workdir: PathLike) -> str:
     return token
 
 
-def sees_token(workdir: PathLike, token: str, wait_s: float = 30.0) -> bool:
+def sees_token(workdir: PathLike, token: str) -> bool:
     """Whether this host sees the token in the workdir. A shared file system may show it some seconds late."""
-    deadline = time.monotonic() + wait_s
+    deadline = time.monotonic() + TOKEN_WAIT_S
     while True:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if (Path(workdir) / TOKEN).read_text() == token:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Sharding, SingleDeviceSharding
+from jax.sharding import Mesh, Sharding, SingleDeviceSharding
 
 from acecoder_jax import hosts
 from acecoder_jax.models import layout
@@ -181,7 +181,13 @@ def _load_leaf(
         return leaf
 
     places = sharding.addressable_devices_indices_map(shape).items()
-    parts = [part(device, index) for device, index in places if index is not None]
+    parts = []
+    for device, index in places:
+        if index is not None:
+            with jax.set_mesh(
+                Mesh(np.array([device]), ("device",))
+            ):  # the caller's would not let one device work alone
+                parts.append(part(device, index))
     return jax.make_array_from_single_device_arrays(shape, sharding, parts)
 
 

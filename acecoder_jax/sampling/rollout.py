@@ -104,9 +104,7 @@ class Drawn:
         return [Scored(one, verdict) for one, verdict in zip(self.completions, verdicts, strict=True)]
 
 
-def _of_all(
-    name: str, kind: type[T], mine: Callable[[], list[T]], samples: int, check: Callable[[], None]
-) -> list[T]:
+def _of_all(name: str, kind: type[T], mine: Callable[[], list[T]], samples: int, check: Callable[[], None]) -> list[T]:
     """What all processes have made of their shares of the problems. Stopped where one of them has been."""
     try:
         made = mine()

@@ -31,6 +31,7 @@ class TrainState:
 
 def create(params: Params, optimizer: optax.GradientTransformation, shardings: Any = None) -> TrainState:
     """A fresh state around parameters; the optimiser's moments are made in the shards of `state_shardings`."""
+
     def rest(params: Params) -> Any:
         # three arrays, not one thrice: an update gives its old state up, each buffer once
         return optimizer.init(params), *(jnp.zeros((), jnp.int32) for _ in range(3))
