@@ -13,6 +13,7 @@ Who they are comes from flags, or else from what the launcher has put in the env
 """
 
 import atexit
+import contextlib
 import importlib.util
 import os
 import re
@@ -81,7 +82,8 @@ def start(flags: Mapping[str, Any]) -> None:
     watch = threading.Thread(target=_watch, args=(over,), name="failures of other processes", daemon=True)
     watch.start()
     # before JAX closes the connection: a thread that is in a call of it then would abort the process
-    atexit.register(lambda: (over.set(), watch.join()))
+    atexit.register(watch.join)
+    atexit.register(over.set)  # the last to be registered is the first to be called
 
 
 def fail(error: str, code: int) -> NoReturn:
@@ -93,10 +95,8 @@ def fail(error: str, code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     if (connection := hosts.client()) is not None:
-        try:
+        with contextlib.suppress(jax.errors.JaxRuntimeError):  # another has told before, or the first process is gone
             connection.key_value_set(FAILED, f"{jax.process_index()} {code} {error}")
-        except Exception:  # an earlier failure is there, or the first process has gone: the others know already
-            traceback.print_exc()
         if jax.process_index() == 0:
             threading.Event().wait(TOLD_S)
     # Not sys.exit: at exit JAX waits until all processes have come to their end.

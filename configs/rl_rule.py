@@ -3,7 +3,7 @@
     python -m acecoder_jax.main --config=configs/rl_rule.py:tiny      # 2 CPU cores, 5 minutes, nothing to download
     python -m acecoder_jax.main --config=configs/rl_rule.py:0.5b --config.model=DIR \\
         --config.data=mbpp --config.data_path=mbpp.jsonl.gz           # 24 GB of memory, minutes a step on 2 CPU cores
-    python -m acecoder_jax.main --config=configs/rl_rule.py           # :7b, the paper's recipe; one host so far
+    python -m acecoder_jax.main --config=configs/rl_rule.py           # :7b, the paper's recipe (docs/hosts.md)
 
 | preset | policy | what it is |
 | --- | --- | --- |

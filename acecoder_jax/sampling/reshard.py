@@ -2,7 +2,9 @@
 
 The meshes may differ in shape (fsdp for training, data and tensor parallel for decoding) and in size: the trainer's may
 span processes while each has an engine on its own devices. Then the call leaves a copy with each process, split over
-its devices as the engine wants it, and the engine keeps its own. Nothing passes through the host.
+its devices as the engine wants it, and the engine keeps its own. Where the trainer's mesh mixes the processes' devices
+(on a TPU slice a mesh follows the wiring), the parameters go to one that does not first: one copy more while it lasts.
+Nothing passes through the host.
 """
 
 from collections.abc import Callable
@@ -12,11 +14,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
+from acecoder_jax import hosts
 from acecoder_jax.models.decoder import Params
 
 _APART = (
-    "the engine's devices {} are no whole block of the devices that the parameters are on, {}: over several processes "
-    "both meshes have to take jax.devices() in one order"
+    "the engine's devices {} and those that the parameters are on, {}, do not fit together: over several processes the "
+    "trainer's mesh takes all devices, and each engine's all of its process, alike in each of them"
 )
 
 
@@ -33,9 +36,10 @@ class Resharder:
         devices = _devices(params)
         made_on = self.mesh if devices is None else _wide(self.mesh, devices)
         if made_on is None:  # other devices, or the same in another order: from device to device
-            if not all(device.process_index == jax.process_index() for device in devices or []):
-                raise ValueError(_APART.format([d.id for d in self.mesh.devices.flat], [d.id for d in devices or []]))
-            return jax.device_put(self._jit(None)(params), self.shardings)
+            if all(device.process_index == jax.process_index() for device in devices or []):
+                return jax.device_put(self._jit(None)(params), self.shardings)
+            order = _by_process(self.mesh, devices or [])
+            params, made_on = _moved(params, order), _wide(self.mesh, order)
         with jax.set_mesh(made_on):
             made = self._jit(made_on)(params)
         return made if made_on is self.mesh else jax.tree.map(_keep, made, self.shardings)
@@ -53,6 +57,29 @@ def _keep(array: jax.Array, where: NamedSharding) -> jax.Array:
     mine = set(where.mesh.devices.flat)
     parts = [shard.data for shard in array.addressable_shards if shard.device in mine]
     return jax.make_array_from_single_device_arrays(array.shape, where, parts)
+
+
+def _by_process(mesh: Mesh, devices: list[jax.Device]) -> list[jax.Device]:
+    """The devices in a block for each process, in it as the engine's mesh has this one's. ValueError, see _APART."""
+    local = jax.local_devices()
+    places = [local.index(device) if device in local else -1 for device in mesh.devices.flat]
+    alike = hosts.exchange("devices of the engine", places)
+    order = [jax.local_devices(p)[i] for p in range(jax.process_count()) for i in places]
+    if any(other != places for other in alike) or sorted(d.id for d in order) != sorted(d.id for d in devices):
+        raise ValueError(_APART.format([d.id for d in mesh.devices.flat], [d.id for d in devices]))
+    return order
+
+
+def _moved(params: Params, order: list[jax.Device]) -> Params:
+    """The parameters, split as they are, on a mesh with its devices in another order."""
+
+    def where(leaf: jax.Array) -> NamedSharding:
+        old = leaf.sharding
+        assert isinstance(old, NamedSharding)
+        devices = np.array(order).reshape(old.mesh.devices.shape)
+        return NamedSharding(Mesh(devices, old.mesh.axis_names, axis_types=old.mesh.axis_types), old.spec)
+
+    return jax.device_put(params, jax.tree.map(where, params))
 
 
 def _devices(params: Params) -> list[jax.Device] | None:

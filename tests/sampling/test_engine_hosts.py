@@ -28,7 +28,7 @@ def alone():
     return {completion.id: completion.to_json() for completion in made.generate(everything, "rollout")}
 
 
-@pytest.mark.parametrize("mode", ["local", "spanning"])
+@pytest.mark.parametrize("mode", ["local", "mixed", "spanning"])
 def test_every_prompt_is_answered_once(tmp_path, mode, alone):
     """One process has eleven times the other's requests. Tokens are those of one device; log-probs within 1e-4."""
     with socket.socket() as probe:

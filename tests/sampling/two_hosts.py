@@ -51,7 +51,10 @@ def main() -> None:
     process, port, file, mode = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4]
     jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=process)
     model = Model(CONFIG)
-    train_mesh = parallel.make_mesh(fsdp=4)
+    devices = jax.devices()
+    if mode == "mixed":  # the trainer's mesh does not keep the processes' devices together
+        devices = [devices[place] for place in (0, 2, 1, 3)]
+    train_mesh = parallel.make_mesh(fsdp=4, devices=devices)
     params = model.init(jax.random.key(0), param_shardings(model.abstract_params, train_mesh))
     if mode == "spanning":
         mesh = parallel.make_mesh(data=2, fsdp=1, tensor=2)

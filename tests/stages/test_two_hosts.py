@@ -72,16 +72,19 @@ def test_as_one_process(small_policy: Path, together: Path, tmp_path: Path) -> N
     assert results["heldout"]["after"]["pass@2"] > 0
 
 
-def test_a_process_is_killed(small_policy: Path, together: Path, tmp_path: Path) -> None:
-    """The other one ends by itself; the same command goes on, to the same parameters, bit for bit."""
+@pytest.mark.parametrize(("number", "seen"), [(signal.SIGKILL, "000001"), (signal.SIGTERM, "000000")])
+def test_one_process_is_ended(small_policy: Path, together: Path, tmp_path: Path, number: int, seen: str) -> None:
+    """The other one ends too; the same command goes on, to the same parameters, bit for bit."""
     workdir = tmp_path / "killed"
     hosts = pair(args(small_policy, workdir), devices=4)
-    seen, deadline = workdir / "rollouts" / "000001.jsonl", time.monotonic() + 240
-    while not seen.exists():
+    file, deadline = workdir / "rollouts" / f"{seen}.jsonl", time.monotonic() + 240
+    while not file.exists():
         assert hosts[1].poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
-    os.kill(hosts[1].pid, signal.SIGKILL)
-    first, _ = ends(hosts)
+    os.kill(hosts[1].pid, number)
+    first, second = ends(hosts)
+    if number == signal.SIGTERM:
+        assert first[0] == second[0] == 143 and "stopped at " in first[1], first[2] + second[2]
     assert first[0] not in (0, None), first[2]
     assert not (workdir / "model").exists()
     for code, out, err in ends(pair(args(small_policy, workdir), devices=4)):
