@@ -125,7 +125,7 @@ def test_a_process_that_fails_ends_the_other(start, how, failed, said):
 @pytest.mark.parametrize(
     ("each", "said"),
     [
-        ((["--workdir=w"], ["--workdir=v"]), "process 1 does not see what process 0 writes to the workdir w"),
+        ((["--workdir=w"], ["--workdir=v"]), "process 1 does not see what process 0 writes to the workdir"),
         ((["--workdir=w"], ["--workdir=w", "--seed=1"]), "process 1 was started with another config than process 0"),
         ((["--workdir=gs://b/w"], ["--workdir=gs://b/w"]), "it has to be a folder"),
         ((["--workdir=w", "--config.stage=score"],) * 2, "the stage 'score' runs in one process; this run has 2"),
