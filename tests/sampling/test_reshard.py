@@ -105,7 +105,7 @@ def test_an_update_is_traced_once(trained, expected, name):
 @pytest.mark.parametrize("ids", [[1, 0, 2, 3], [2, 3, 4, 5], [0, 2], [7, 6, 5, 4, 3, 2, 1, 0]])
 def test_devices_in_another_order_or_across_blocks(trained, expected, ids):
     # jax.sharding.Mesh, for make_mesh might put them in an order of its own
-    devices = np.array([jax.devices()[i] for i in ids]).reshape(1, 1, -1)
+    devices = np.array([jax.devices()[i] for i in ids]).reshape(1, 1, 1, -1)
     reshard = resharder(jax.sharding.Mesh(devices, parallel.AXES))
     is_there(reshard(trained), expected, reshard.shardings)
 
