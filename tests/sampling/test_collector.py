@@ -27,7 +27,7 @@ def make(words: Any, tmp_path: Path):
 
 def test_completions_come_before_verdicts_and_the_file_with_them(make, tmp_path):
     with make(expected=7) as collector:  # one more than there are: the sandbox does not answer yet
-        rollout = collector.collect(3, PROBLEMS, "weights 3")
+        rollout = collector.collect(3, PROBLEMS, lambda: "weights 3")
         assert [one.id for one in rollout.completions] == [f"toy/{i}/{s}" for i in range(3) for s in range(2)]
         assert collector.log[0] == "took weights 3"
         assert not rollout.verdicts.done() and not collector.has(3) and not list(tmp_path.iterdir())
@@ -45,25 +45,25 @@ def collector_verdict(job: Any) -> Any:
 
 def test_what_is_on_the_disk_is_not_drawn_again(make):
     with make() as collector:
-        drawn = collector.ahead(3, PROBLEMS, "older weights", staleness=1).result()
+        drawn = collector.ahead(3, PROBLEMS, lambda: "older weights", staleness=1).result()
         scored = drawn.scored()
         assert collector.log[0] == "took older weights"
     with make() as collector:
-        again = collector.collect(3, PROBLEMS, "weights")
+        again = collector.collect(3, PROBLEMS, lambda: "weights")
         assert again.scored() == scored and again.completions == drawn.completions and again.about == drawn.about
         assert again.about["staleness"] == 1
-        assert collector.ahead(3, PROBLEMS, "weights", staleness=1).result().scored() == scored
+        assert collector.ahead(3, PROBLEMS, lambda: "weights", staleness=1).result().scored() == scored
         assert collector.log == []  # the engine was left alone
 
 
 def test_another_config_draws_anew_and_what_followed_goes(make, tmp_path):
     with make() as collector:
         for number in (2, 3, 4):
-            collector.collect(number, PROBLEMS, "weights").scored()
+            collector.collect(number, PROBLEMS, lambda: "weights").scored()
             collector._sandbox.jobs.clear()
     with make(config="b") as collector:
         assert not collector.has(3)
-        assert collector.collect(3, PROBLEMS, "weights").scored()
+        assert collector.collect(3, PROBLEMS, lambda: "weights").scored()
         assert collector.log[0] == "took weights"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000002.jsonl", "000003.jsonl"]
 
@@ -71,20 +71,20 @@ def test_another_config_draws_anew_and_what_followed_goes(make, tmp_path):
 def test_a_run_that_is_to_stop_draws_and_waits_no_more(make, tmp_path):
     stop = Stop()
     with make(expected=7, check=stop.check) as collector:
-        waiting = collector.collect(0, PROBLEMS, "weights")
+        waiting = collector.collect(0, PROBLEMS, lambda: "weights")
         stop.signal = 15
         with pytest.raises(Stopped):
             waiting.scored()
         with pytest.raises(Stopped):
-            collector.collect(1, PROBLEMS, "weights")
+            collector.collect(1, PROBLEMS, lambda: "weights")
         with pytest.raises(Stopped):
-            collector.ahead(1, PROBLEMS, "weights", staleness=1).result()
+            collector.ahead(1, PROBLEMS, lambda: "weights", staleness=1).result()
     assert not list(tmp_path.iterdir())
 
 
 def test_leaving_ends_what_is_going_on(make, tmp_path):
     with make(expected=7) as collector:
-        waiting = collector.collect(0, PROBLEMS, "weights")
+        waiting = collector.collect(0, PROBLEMS, lambda: "weights")
     with pytest.raises(Stopped):
         waiting.scored()
 
