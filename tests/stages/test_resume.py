@@ -144,6 +144,15 @@ def kill_at_random(draw: random.Random, workdir: Path, args: list[str]) -> tuple
     return signal.Signals(number).name, code, " ".join(sorted(checkpoints(workdir))), " ".join(left)
 
 
+def test_losses_that_are_not_finite_end_the_run(small_policy: Path, tmp_path: Path) -> None:
+    wild = {"passes": 4, "optimizer.learning_rate": 1e30, "max_skipped": 3, "checkpoint.minibatches": 1}
+    done = start(*rl_args(small_policy, tmp_path, **(MANY | wild)), check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    # the first update throws the policy out of all bounds; the third after it is one too many
+    assert "not finite in 3 updates in a row (max_skipped)" in done.stderr
+    assert f"the last good one is {tmp_path / 'checkpoints' / '0.3'}" in done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["on policy", "one step off"])
 def test_random_kills(mode: str, small_policy: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
