@@ -117,8 +117,8 @@ class Trainer:
         checkpoints.keep(stop, position, what, force)
 
     def copy(self, params: Params) -> Params:
-        """Parameters in the model's dtype, in arrays of their own, which an update does not take."""
-        return _copy(params, self.model.dtype)
+        """Parameters in arrays of their own that no update takes: in the model's dtype, an adapter as it is."""
+        return _copy(params, self.model.dtype if self.model.lora is None else None)
 
 
 @dataclasses.dataclass(frozen=True)
