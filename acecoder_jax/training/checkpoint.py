@@ -160,13 +160,16 @@ class Checkpoints:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: object, *exc: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
         try:
             self.wait()
         except RuntimeError as error:
             if kind is None:
                 raise
             print(f"error: {error}", flush=True)  # beside the one that is on its way
+        else:
+            if kind is not None and issubclass(kind, OSError):  # a full disk, perhaps, and another file
+                print(f"checkpoints: {self.last_good}", flush=True)
         finally:
             self._thread.shutdown()
             self._writer.close()

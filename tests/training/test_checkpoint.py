@@ -1,5 +1,6 @@
 """Checkpoints: what is saved comes back, on another mesh too; a few are kept; a half-written one does not count."""
 
+import errno
 import shutil
 import signal
 import subprocess
@@ -210,6 +211,13 @@ def test_stop_saves_waits_and_raises(tmp_path, meshes, capsys):
         assert f"stopped at {tmp_path / 'checkpoints' / '1.2'}" in capsys.readouterr().out
         with pytest.raises(Stopped):
             checkpoints.keep(stop, Position(1, 2), lambda: pytest.fail("it is there"))
+
+
+def test_an_error_of_another_file_names_the_last_good_one_too(tmp_path, capsys):
+    with pytest.raises(OSError, match="No space"), Checkpoints(tmp_path, keep=3, every=1) as checkpoints:
+        checkpoints.save(Position(1), random_state(1))
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert capsys.readouterr().out == f"checkpoints: the last good one is {tmp_path / 'checkpoints' / '1'}\n"
 
 
 FULL_DISK = """
