@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
-from acecoder_jax.models import linear, lora, rope
+from acecoder_jax.models import adding_scan, linear, lora, rope
 from acecoder_jax.models.attention import attend
 from acecoder_jax.models.attention.places import NO_WINDOW, Places
 from acecoder_jax.models.config import ModelConfig
@@ -46,6 +46,12 @@ REMAT: dict[str, Callable | None] = {
 # Up to this many layers the scan is unrolled, where nothing is computed again: it still compiles fast, and saves a
 # small model the copies of a scan.
 UNROLLED = 8
+
+
+def is_unrolled(config: ModelConfig, remat: str) -> bool:
+    """Whether the layers are no loop. Only a loop keeps what is computed again apart from its first computation:
+    unrolled, XLA makes them one again."""
+    return REMAT[remat] is None and config.num_layers <= UNROLLED
 
 
 def rms_norm(x: jax.Array, scale_d: jax.Array, eps: float) -> jax.Array:
@@ -77,15 +83,15 @@ class Layer(nnx.Module):
 
     def __call__(
         self, x_btd: jax.Array, cos_bth: jax.Array, sin_bth: jax.Array, places: Places, window: Any, backend: str,
-        adapter: Adapter | None = None,
+        adapter: Adapter | None = None, kept: Any = None,
     ) -> jax.Array:  # fmt: skip
-        """The block's output, [b, t, d] in x's type. adapter: as `lora.product` takes it."""
+        """The block's output, [b, t, d] in x's type. adapter: as `lora.product` takes it; kept: as in `Model`."""
         dtype = x_btd.dtype
         out_btd = self._attention(x_btd, cos_bth, sin_bth, places, window, backend, adapter)
         x_btd = x_btd + checkpoint_name(out_btd.astype(dtype), "out")
         y_btd = rms_norm(x_btd, self.mlp_norm_d[...], self.config.rms_norm_eps)
-        gate_btf = self._kept("btd,df->btf", y_btd, "gate", adapter)
-        up_btf = self._kept("btd,df->btf", y_btd, "up", adapter)
+        gate_btf = self._kept("btd,df->btf", y_btd, "gate", adapter, kept or dtype)
+        up_btf = self._kept("btd,df->btf", y_btd, "up", adapter, kept or dtype)
         y_btf = (jax.nn.silu(gate_btf.astype(jnp.float32)) * up_btf).astype(dtype)
         x_btd = x_btd + self._product("btf,fd->btd", y_btf, "down", adapter).astype(dtype)
         return constrain(x_btd, "btd")
@@ -94,9 +100,9 @@ class Layer(nnx.Module):
         """x times a matrix of the layer, a name of lora.TARGETS, with what LoRA adds to it: float32."""
         return lora.product(equation, x, getattr(self, lora.names(target)[0])[...], target, adapter)
 
-    def _kept(self, equation: str, x: jax.Array, target: str, adapter: Adapter | None) -> jax.Array:
-        """The same in x's type, under a name for the remat policies."""
-        y = self._product(equation, x, target, adapter).astype(x.dtype)
+    def _kept(self, equation: str, x: jax.Array, target: str, adapter: Adapter | None, kept: jnp.dtype) -> jax.Array:
+        """The same in the type in which it is kept, under a name for the remat policies."""
+        y = self._product(equation, x, target, adapter).astype(kept)
         return checkpoint_name(constrain(y, equation.split("->")[1]), "gate_up")
 
     def _attention(
@@ -137,11 +143,11 @@ class Decoder(nnx.Module):
 
     def hidden(
         self, tokens_bt: jax.Array, places: Places, dtype: jnp.dtype, remat: str, backend: str,
-        adapter: Adapter | None = None,
+        adapter: Adapter | None = None, kept: Any = None, sums: Params | None = None,
     ) -> jax.Array:  # fmt: skip
         """Tokens to the hidden state after the final norm, [b, t, d] of dtype. Segment 0 is padding.
 
-        adapter: of all layers, stacked; None where the decoder itself is trained.
+        adapter: of all layers, stacked; None where the decoder itself is trained. sums: as in `Model.hidden`.
         """
         config = self.config
         cos_bth, sin_bth = rope.tables(config, places.position_bt)
@@ -149,17 +155,22 @@ class Decoder(nnx.Module):
         windows = [window or NO_WINDOW for window in config.windows]
         layer_graph, layer_state = nnx.split(self.layers)
 
-        def block(x_btd, layer):
-            state, window, adapter = layer
+        def block(x_btd, layer, shared):
+            state, (window, adapter) = layer
+            cos_bth, sin_bth, places = shared
             one = windows[0] if len(set(windows)) == 1 else window  # a fused kernel has to know it when it is compiled
             block_of = nnx.merge(layer_graph, state)
-            return block_of(x_btd, cos_bth, sin_bth, places, one, backend, adapter), None
+            return block_of(x_btd, cos_bth, sin_bth, places, one, backend, adapter, kept)
 
         if (policy := REMAT[remat]) is not None:
             block = jax.checkpoint(block, policy=policy, prevent_cse=False)
-        # Only a loop keeps what is computed again apart from its first computation: unrolled, XLA makes them one again.
-        unrolled = policy is None and config.num_layers <= UNROLLED
-        x_btd, _ = jax.lax.scan(block, x_btd, (layer_state, jnp.array(windows), adapter), unroll=unrolled)
+        stack, shared = (layer_state, (jnp.array(windows), adapter)), (cos_bth, sin_bth, places)
+        if sums is not None:
+            layer_sums = nnx.State(sums["layers"])
+            x_btd = adding_scan.scan(block, x_btd, stack, shared, layer_sums)
+        else:
+            unroll = is_unrolled(config, remat)
+            x_btd, _ = jax.lax.scan(lambda x, layer: (block(x, layer, shared), None), x_btd, stack, unroll=unroll)
         return rms_norm(x_btd, self.final_norm_d[...], config.rms_norm_eps)
 
 
@@ -181,7 +192,8 @@ class Model:
 
     dtype: of the products; the master parameters are float32. remat: what the backward pass keeps, a name of REMAT.
     attention: a back end of models/attention. lora: the parameters are frozen, and may have the leaves of an adapter
-    beside them (models/lora.py); without these they are the plain model.
+    beside them (models/lora.py); without these they are the plain model. kept: the type in which the widest results
+    are kept for the backward pass, None for dtype: a CPU converts to bfloat16 slower than it copies float32.
     """
 
     config: ModelConfig
@@ -189,6 +201,7 @@ class Model:
     remat: str = "full"
     attention: str = "xla"
     lora: Lora | None = None
+    kept: Any = None
 
     def __post_init__(self):
         if self.remat not in REMAT:
@@ -214,11 +227,13 @@ class Model:
 
     def hidden(
         self, params: Params, tokens_bt: jax.Array, segment_bt: jax.Array, position_bt: jax.Array,
-        branch_bt: jax.Array | None = None,
+        branch_bt: jax.Array | None = None, sums: Params | None = None,
     ) -> jax.Array:  # fmt: skip
         """The final hidden states, [b, t, d] of dtype. Padding has segment 0; positions start at 0 in each segment.
 
         branch_bt: where several responses go on from one prompt (models/attention/places.py); None where none does.
+        sums: gradients of the layers so far, to which this one is added in place (models/adding_scan.py): the
+        derivative by params["layers"] is then the new sum.
         """
         base, leaves = lora.split(params)
         if leaves and self.lora is None:
@@ -226,7 +241,7 @@ class Model:
         adapter = None if self.lora is None else lora.scaled(leaves, self.lora)
         decoder = nnx.merge(self._abstract[0], base)
         places = Places(segment_bt, position_bt, branch_bt)
-        return decoder.hidden(tokens_bt, places, self.dtype, self.remat, self.attention, adapter)
+        return decoder.hidden(tokens_bt, places, self.dtype, self.remat, self.attention, adapter, self.kept, sums)
 
     def logits(self, params: Params, tokens_bt: jax.Array, segment_bt: jax.Array, position_bt: jax.Array) -> jax.Array:
         """The whole [b, t, v] of float32 logits: for tests and short rows; training chunks them (training/head.py)."""

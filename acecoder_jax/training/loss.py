@@ -19,16 +19,17 @@ Loss = Callable[[jax.Array, jax.Array, Mapping[str, jax.Array]], tuple[jax.Array
 
 
 def token_logps(
-    model: Model, params: Params, batch: Mapping[str, Any], logit_chunk: int, with_entropy: bool = True
-) -> tuple[jax.Array, jax.Array]:
+    model: Model, params: Params, batch: Mapping[str, Any], logit_chunk: int, with_entropy: bool = True,
+    sums: Params | None = None,
+) -> tuple[jax.Array, jax.Array]:  # fmt: skip
     """Log-prob of each wanted target and entropy of its prediction at temperature 1: two [b, t] of float32.
 
     batch: tokens, target, wanted, segment, position and, where prompts are shared, branch, each [b, t]. Both results
     are 0 where a target is not wanted, and the second everywhere without `with_entropy`. logit_chunk: tokens of a
-    device whose logits exist at once. No gradient flows through the entropy.
+    device whose logits exist at once. No gradient flows through the entropy. sums: as in `Model.hidden`.
     """
     hidden_btd = model.hidden(
-        params, batch["tokens_bt"], batch["segment_bt"], batch["position_bt"], batch.get("branch_bt")
+        params, batch["tokens_bt"], batch["segment_bt"], batch["position_bt"], batch.get("branch_bt"), sums
     )
     frozen = model.lora is not None
     return head_scores(params, hidden_btd, batch["target_bt"], batch["wanted_bt"], logit_chunk, with_entropy, frozen)

@@ -182,7 +182,8 @@ def make_trainer(
     if "reference" in offload and model.lora is not None:
         raise ValueError("trainer.offload names the reference, but with LoRA it is the base, which every pass needs")
     backend = choose(attention, mesh.devices.flat[0].platform, model.dtype)
-    model = dataclasses.replace(model, attention=backend)
+    kept = jnp.float32 if mesh.devices.flat[0].platform == "cpu" else None
+    model = dataclasses.replace(model, attention=backend, kept=kept)
     share = share_prompts and backend in SHARES_PROMPTS
     adam, schedule = make_optimizer(updates=updates, **optimizer)
     trained = model.abstract_params if model.lora is None else lora.abstract(model.lora, model.config)

@@ -16,13 +16,14 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from acecoder_jax import parallel
 from acecoder_jax.models import lora
-from acecoder_jax.models.decoder import Model, Params
+from acecoder_jax.models.decoder import Model, Params, is_unrolled
 from acecoder_jax.models.sharding import named_shardings
 from acecoder_jax.training import offload
 from acecoder_jax.training.loss import Loss, Metrics, token_logps
 from acecoder_jax.training.packing import Batch, Packed, TokenSequence, micro_batch, pack
 from acecoder_jax.training.state import TrainState
 
+LAYERS = {"layers"}  # the parameters whose gradients are added up within the backward pass
 MODEL_INPUTS = ("tokens_mbt", "target_mbt", "wanted_mbt", "segment_mbt", "position_mbt", "branch_mbt")
 
 
@@ -109,21 +110,31 @@ def make_update(
     (so its schedule too) stay as they are, and state.skipped counts it. Metrics `skipped` (0 or 1) and `in_a_row`.
     """
 
-    def total(params: Params, base: Params | None, batch: dict[str, jax.Array]) -> tuple[jax.Array, Metrics]:
+    def total(
+        params: Params, base: Params | None, batch: dict[str, jax.Array], sums: Params | None
+    ) -> tuple[jax.Array, Metrics]:
         whole = params if base is None else lora.join(base, params)
-        logp_bt, entropy_bt = token_logps(model, whole, batch, logit_chunk)
+        logp_bt, entropy_bt = token_logps(model, whole, batch, logit_chunk, sums=sums)
         return loss(logp_bt, entropy_bt, batch)
 
     def run(
         state: TrainState, arrays: dict[str, jax.Array], count: jax.Array, base: Params | None
     ) -> tuple[TrainState, Metrics]:
-        def gradient(m: Any) -> tuple[tuple[jax.Array, Metrics], Params]:
-            return jax.value_and_grad(total, has_aux=True)(state.params, base, micro_batch(arrays, m))
+        def gradient(m: Any, sums: Params | None) -> tuple[tuple[jax.Array, Metrics], Params]:
+            return jax.value_and_grad(total, has_aux=True)(state.params, base, micro_batch(arrays, m), sums)
 
         def body(m: jax.Array, sums: Any) -> Any:
-            return jax.tree.map(jnp.add, sums, gradient(m))
+            numbers, grads = sums
+            more, gradients = gradient(m, grads if in_place else None)
+            if in_place:  # those of the layers are sums already
+                summed = {name: jax.tree.map(jnp.add, grads[name], gradients[name]) for name in grads.keys() - LAYERS}
+                gradients = gradients | summed
+            else:
+                gradients = jax.tree.map(jnp.add, grads, gradients)
+            return jax.tree.map(jnp.add, numbers, more), gradients
 
-        first = jax.eval_shape(lambda: gradient(0))
+        in_place = base is None and not is_unrolled(model.config, model.remat)
+        first = jax.eval_shape(lambda: gradient(0, None))
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), first)
         (total_loss, metrics), grads = jax.lax.fori_loop(0, count, body, zeros)
         grad_norm = optax.global_norm(grads)
