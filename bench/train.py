@@ -7,8 +7,8 @@ real   64 sequences of recorded lengths (bench/rollout_lengths.json), 8 samples 
 dense  4 sequences of 512 tokens, nothing to pad and nothing to share
 A step is a whole mini-batch: packing or padding, forward, backward, Adam. All have float32 weights and moments,
 compute in bfloat16, and minimise the clipped surrogate of REINFORCE++ on the response tokens; ours also computes the
-entropy, as it does in a run. Peers get the sequences sorted by length, 4 rows a micro-batch padded to the longest of
-the 4. The tokens are random: no contestant's speed depends on them. Useful tokens are prompts and responses, every
+entropy, as it does in a run. Peers get the sequences sorted by length, 4 rows a micro-batch (Tunix 2: its memory)
+padded to the longest of them. The tokens are random: no contestant's speed depends on them. Useful tokens are prompts and responses, every
 sequence counted in full. Several states of 8 GB do not fit in memory together, so the contestants of a case come one
 after the other. Each first makes an untimed step, then `--rounds` timed ones, of which the median counts. The untimed
 step is on the four longest sequences (and, for Tunix, on one micro-batch of each width, which it compiles for): it
@@ -34,6 +34,7 @@ import contest  # noqa: E402
 
 ADAM = {"learning_rate": 5e-7, "beta1": 0.9, "beta2": 0.95, "weight_decay": 0.0, "clip_norm": 1.0}
 ROWS = 4  # of a peer's micro-batch
+TUNIX_ROWS = 2  # its logits of 4 x 512 tokens at once and its copies of the gradient do not fit in 24 GB
 TUNIX_MULTIPLE = 64  # of tokens that its micro-batches are wide, or each would be compiled anew
 AGREE = 0.02  # how far the first gradient's norm may be from ours
 GOALS = {("real", "transformers"): 1.5, ("real", "tunix"): 2.0, ("dense", "transformers"): 1.0}
@@ -99,11 +100,12 @@ def compete(options: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any
         return measure(one, options.rounds, useful, {"what": "step", "only": longest}, {"what": "step"}), prepared
 
     found["ours"], prepared = ours()
-    batches = micro_batches(pairs, prepared)
     if options.transformers:
+        batches = micro_batches(pairs, prepared, ROWS)
         one = contest.Contestant(options.transformers, PEERS / "transformers_peer.py", options.model, adam)
         found["transformers"] = measure(one, options.rounds, useful, {"batches": batches[-1:]}, {"batches": batches})
     if options.tunix:
+        batches = micro_batches(pairs, prepared, TUNIX_ROWS)
         one = contest.Contestant(options.tunix, PEERS / "tunix_peer.py", options.model, adam, str(len(batches)))
         widths = {-(-max(len(row["tokens"]) for row in batch) // TUNIX_MULTIPLE): batch for batch in batches}
         first = {"batches": list(widths.values())}
@@ -113,14 +115,16 @@ def compete(options: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any
     return found
 
 
-def micro_batches(pairs: list[tuple[list[int], list[int]]], prepared: dict[str, Any]) -> list[list[dict[str, Any]]]:
-    """What a peer gets: sorted by length, ROWS sequences at a time."""
+def micro_batches(
+    pairs: list[tuple[list[int], list[int]]], prepared: dict[str, Any], rows_at_once: int
+) -> list[list[dict[str, Any]]]:
+    """What a peer gets: sorted by length, so many sequences at a time."""
     rows = [
         {"tokens": prompt + response, "prompt": len(prompt), "old_logp": old, "advantage": advantage}
         for (prompt, response), old, advantage in zip(pairs, prepared["old_logps"], prepared["advantages"], strict=True)
     ]
     rows.sort(key=lambda row: len(row["tokens"]))
-    return [rows[at : at + ROWS] for at in range(0, len(rows), ROWS)]
+    return [rows[at : at + rows_at_once] for at in range(0, len(rows), rows_at_once)]
 
 
 def measure(
