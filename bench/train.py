@@ -8,12 +8,12 @@ dense  4 sequences of 512 tokens, nothing to pad and nothing to share
 A step is a whole mini-batch: packing or padding, forward, backward, Adam. All have float32 weights and moments,
 compute in bfloat16, and minimise the clipped surrogate of REINFORCE++ on the response tokens; ours also computes the
 entropy, as it does in a run. Peers get the sequences sorted by length, 4 rows a micro-batch (Tunix 2: its memory)
-padded to the longest of them. The tokens are random: no contestant's speed depends on them. Useful tokens are prompts and responses, every
-sequence counted in full. Several states of 8 GB do not fit in memory together, so the contestants of a case come one
-after the other. Each first makes an untimed step, then `--rounds` timed ones, of which the median counts. The untimed
-step is on the four longest sequences (and, for Tunix, on one micro-batch of each width, which it compiles for): it
-compiles everything, and its numbers show whether all compute the same. Ours comes again at the end, unless
-`--once`: its two figures tell how steady the machine was. Peak memory is VmHWM of each process.
+padded to the longest of them. The tokens are random: no contestant's speed depends on them. Useful tokens are prompts
+and responses, every sequence counted in full. Several states of 8 GB do not fit in memory together, so the contestants
+of a case come one after the other. Each first makes an untimed step, then `--rounds` timed ones, of which the median
+counts. The untimed step is on the four longest sequences (for Tunix, on one micro-batch of each width, which it
+compiles for): it compiles everything, and its numbers show whether all compute the same. Ours comes again at the end,
+unless `--once`: its two figures tell how steady the machine was. Peak memory is VmHWM of each process.
 Roofline: 8 x parameters x useful tokens FLOPs (forward, its recomputation, backward) at the measured rate of a large
 product; 6 x where nothing is recomputed. The last line is JSON.
 """
