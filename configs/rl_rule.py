@@ -136,13 +136,13 @@ def get_config(argument: str = "") -> ConfigDict:
             # "prompts": the samples of a prompt go into one mini-batch, where they share its copy; "samples": each
             # sample is shuffled on its own, as AceCoder's code did.
             "shuffle": "prompts",
-            # A micro-batch is rows x row_tokens packed tokens; rows are split over the mesh's data and fsdp axes, time
-            # over context. logit_chunk: tokens of a device that are in the output head at once. attention: "auto",
-            # "xla", "splash" (TPU), "cudnn" (GPU). share_prompts: one copy of a prompt for its samples in a row, where
-            # the attention allows it (xla and cudnn). offload: what waits in the host's pinned memory while it is not
-            # needed: ("optimizer", "reference").
+            # A micro-batch is rows x row_tokens packed tokens (rows 0: one for each shard of the mesh); rows are split
+            # over the mesh's data and fsdp axes, time over context. logit_chunk: tokens of a device that are in the
+            # output head at once. attention: "auto", "xla", "splash" (TPU), "cudnn" (GPU). share_prompts: one copy of a
+            # prompt for its samples in a row, where the attention allows it (xla and cudnn). offload: what waits in the
+            # host's pinned memory, of ("optimizer", "reference").
             "trainer": {
-                "rows": 64,
+                "rows": 0,
                 "row_tokens": 4096,
                 "logit_chunk": 2048,
                 "attention": "auto",

@@ -117,7 +117,6 @@ def _sequence(
         np.array(completion.prompt_tokens + completion.tokens, np.int32),
         {
             "old_logp": align(prompt, old_logp_n),
-            "behavior_logp": align(prompt, completion.logps),
             "advantage": align(prompt, advantage_n),
             "loss_weight": response_mask(prompt, completion.policy_mask),
             **weighed,

@@ -25,7 +25,7 @@ from acecoder_jax.models.attention import attend
 from acecoder_jax.models.attention.places import NO_WINDOW, Places
 from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.models.lora import Lora
-from acecoder_jax.models.sharding import constrain
+from acecoder_jax.models.sharding import constrain, lookup_table
 
 Params = dict[str, Any]
 Adapter = Mapping[str, jax.Array]
@@ -151,7 +151,7 @@ class Decoder(nnx.Module):
         """
         config = self.config
         cos_bth, sin_bth = rope.tables(config, places.position_bt)
-        x_btd = constrain(self.embed_vd[...][tokens_bt].astype(dtype), "btd")
+        x_btd = constrain(lookup_table(self.embed_vd[...].astype(dtype))[tokens_bt], "btd")
         windows = [window or NO_WINDOW for window in config.windows]
         layer_graph, layer_state = nnx.split(self.layers)
 

@@ -107,6 +107,18 @@ def constrain(x: jax.Array, letters: str) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, _spec(letters, x.shape, mesh, 2))
 
 
+def lookup_table(table_vd: jax.Array) -> jax.Array:
+    """A table of rows to be looked up, whole over d where the mesh splits more than one of data, fsdp and tensor.
+
+    XLA's partitioner would give every device the looked up rows of all others there; over fsdp alone it does well.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or sum(mesh.shape[axis] > 1 for axis in ("data", "fsdp", "tensor")) < 2:
+        return table_vd
+    vocab = _spec("v", table_vd.shape[:1], mesh, 1)[0]
+    return jax.lax.with_sharding_constraint(table_vd, PartitionSpec(vocab, None))
+
+
 def by_shard(
     function: Callable[..., Any], letters: tuple[str, ...], out_letters: tuple[str, ...], **sizes: int
 ) -> Callable[..., Any]:

@@ -52,6 +52,7 @@ def run(config: ConfigDict, workdir: Path) -> Path:
     ):
         words, model, load = _policy(config, pairs, mesh)
         sequences = [_sequence(words, problem, reply, config.style) for problem, reply in pairs]
+        check_lengths(sequences, [problem.id for problem, _ in pairs], config.trainer.row_tokens)
         trainer = make_trainer(
             model, cross_entropy, mesh, updates=config.steps, optimizer=config.optimizer, **config.trainer
         )
@@ -103,6 +104,17 @@ def run(config: ConfigDict, workdir: Path) -> Path:
         huggingface.export(merged, model.config, model_dir, dtype=export_dtype, tokenizer=words)
     print(f"wrote {model_dir}")
     return model_dir
+
+
+def check_lengths(sequences: Sequence[TokenSequence], ids: Sequence[str], row_tokens: int) -> None:
+    """ValueError that names the demonstrations which are longer than a row."""
+    if long := [name for one, name in zip(sequences, ids, strict=True) if len(one) > row_tokens]:
+        few = ", ".join(long[:5]) + (", ..." if len(long) > 5 else "")
+        longest = max(map(len, sequences))
+        raise ValueError(
+            f"{len(long)} demonstrations are longer than trainer.row_tokens {row_tokens} (the longest has {longest}): "
+            f"{few}"
+        )
 
 
 def batch_at(count: int, batch: int, seed: int, step: int) -> np.ndarray:

@@ -70,6 +70,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
         trainer = make_trainer(
             model, algorithm.loss, mesh, updates=total * updates, optimizer=config.optimizer, **config.trainer
         )
+        print(f"trainer: {trainer.about}")
         load = functools.partial(huggingface.load_params, model_dir, shardings=trainer.model_shardings)
         base = load(dtype=model.dtype)[1] if model.lora else None
         started = trainer.start(
@@ -292,7 +293,8 @@ def learn(
     keep: called before each update, with the place where the run is.
     """
     batches = minibatches(sequences, config.minibatch, config.seed, rollout, config.shuffle == "prompts", config.passes)
-    packed = map(trainer.pack, itertools.islice(batches, len(done), None))
+    pack = functools.partial(trainer.pack, allocate=config.minibatch)
+    packed = map(pack, itertools.islice(batches, len(done), None))
     coming, work = next(packed, None), 0.0
     while (batch := coming) is not None:
         keep(Position(rollout, len(done)), state, done)

@@ -125,7 +125,29 @@ def fill_rows(sequences: Sequence[TokenSequence], row_tokens: int, share: bool) 
     return rows
 
 
-def pack(sequences: Sequence[TokenSequence], *, rows: int, row_tokens: int, share: bool = False) -> Packed:
+def deal(wanted: Sequence[int], micro_batches: int, rows: int, shards: int) -> list[tuple[int, int]]:
+    """A place (micro-batch, row) for each filled row, given how many of its tokens are predicted.
+
+    The rows of a micro-batch are split over the shards in turn, and a step waits for the shard with the most to
+    predict: the fullest row comes first, each to the shard of a micro-batch that has the least so far.
+    """
+    per_shard = rows // shards
+    load = np.zeros((micro_batches, shards), np.int64)
+    used = np.zeros((micro_batches, shards), np.int64)
+    places: list[tuple[int, int]] = [(0, 0)] * len(wanted)
+    for i in sorted(range(len(wanted)), key=lambda i: (-wanted[i], i)):
+        free = np.where(used < per_shard, load, np.iinfo(np.int64).max)
+        m, shard = np.unravel_index(np.argmin(free), free.shape)
+        places[i] = int(m), int(shard * per_shard + used[m, shard])
+        load[m, shard] += wanted[i]
+        used[m, shard] += 1
+    return places
+
+
+def pack(
+    sequences: Sequence[TokenSequence], *, rows: int, row_tokens: int, share: bool = False, shards: int = 1,
+    allocate: int = 0,
+) -> Packed:  # fmt: skip
     """Packs sequences into micro-batches of `rows` rows. Segment 0 is padding; what a row holds are segments 1, 2, ...
 
     share: sequences with the same prompt have one copy of it in a row. All its tokens but the last stand first, as
@@ -135,21 +157,25 @@ def pack(sequences: Sequence[TokenSequence], *, rows: int, row_tokens: int, shar
     [0, 1, 1, 2, 2], positions [0, 1, 2, 1, 2].
 
     The number of micro-batches is allocated for the worst case, one sequence a row, so that the shape depends on the
-    number of sequences alone; `micro_batches` says how many are in use. ValueError for a sequence longer than a row.
+    number of sequences alone, or on `allocate` where that is more; `micro_batches` says how many are in use. shards:
+    over how many devices the rows of a micro-batch are split; they get about the same to predict. ValueError for a
+    sequence longer than a row.
     """
     if not sequences:
         raise ValueError("nothing to pack: there are no sequences")
     if (longest := max(map(len, sequences))) > row_tokens:
         raise ValueError(f"a sequence of {longest} tokens is longer than a row of {row_tokens}")
     filled = fill_rows(sequences, row_tokens, share)
-    shape = (-(-len(sequences) // rows), rows, row_tokens)
+    shape = (-(-max(len(sequences), allocate) // rows), rows, row_tokens)
     integers = ("tokens", "target", "segment", "position", "wanted", *(["branch"] if share else []))
     arrays = {name: np.zeros(shape, np.int32) for name in integers}
     arrays |= {name: np.zeros(shape, np.float32) for name in sequences[0].per_token}
     places: list[tuple[int, int, int]] = [(0, 0, 0)] * len(sequences)
-    used = 0
-    for number, groups in enumerate(filled):
-        m, b, start = number // rows, number % rows, 0
+    used, micro_batches = 0, -(-len(filled) // rows)
+    wanted = [sum(sequences[i].wanted for group in groups for i in group.members) for groups in filled]
+    dealt = deal(wanted, micro_batches, rows, shards) if shards > 1 else [divmod(i, rows) for i in range(len(filled))]
+    for groups, (m, b) in zip(filled, dealt, strict=True):
+        start = 0
         row = {name: array[m, b] for name, array in arrays.items()}
         for segment, group in enumerate(groups, start=1):
             first = start
@@ -167,7 +193,7 @@ def pack(sequences: Sequence[TokenSequence], *, rows: int, row_tokens: int, shar
         used += start
     named = {f"{name}_mbt": array for name, array in arrays.items()}
     lengths = tuple(sequence.wanted for sequence in sequences)
-    return Packed(named, -(-len(filled) // rows), tuple(places), lengths, used)
+    return Packed(named, micro_batches, tuple(places), lengths, used)
 
 
 def _write(row: Mapping[str, np.ndarray], one: TokenSequence, at: int, start: int, stop: int) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import optax
 from jax.sharding import Mesh
 
 from acecoder_jax.models import flops, lora
-from acecoder_jax.models.attention import SHARES_PROMPTS, choose
+from acecoder_jax.models.attention import SHARES_PROMPTS, check, choose
 from acecoder_jax.models.decoder import Model, Params
 from acecoder_jax.models.sharding import param_shardings
 from acecoder_jax.stops import Stop
@@ -24,6 +25,8 @@ from acecoder_jax.training.optimizer import make_optimizer
 from acecoder_jax.training.packing import Packed, TokenSequence
 from acecoder_jax.training.state import TrainState
 from acecoder_jax.training.update import Update, make_logps, make_update
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +51,27 @@ class Trainer:
     rows: int
     row_tokens: int
     share: bool
+    shards: int
 
-    def pack(self, sequences: Sequence[TokenSequence]) -> Packed:
-        """A mini-batch in the trainer's shape, with loss weights divided by their sum: a mean over its tokens."""
+    def pack(self, sequences: Sequence[TokenSequence], allocate: int = 0) -> Packed:
+        """A mini-batch in the trainer's shape, with loss weights divided by their sum: a mean over its tokens.
+
+        allocate: how many sequences a mini-batch has at most; another number of micro-batches is another compilation.
+        """
         total = sum(float(np.sum(sequence.per_token["loss_weight"])) for sequence in sequences)
         scaled = [sequence.scaled("loss_weight", 1 / total) for sequence in sequences]
-        return packing.pack(scaled, rows=self.rows, row_tokens=self.row_tokens, share=self.share)
+        return packing.pack(
+            scaled, rows=self.rows, row_tokens=self.row_tokens, share=self.share, shards=self.shards, allocate=allocate
+        )
+
+    @property
+    def about(self) -> str:
+        """What was decided about the micro-batch, in words."""
+        prompts = "shared" if self.share else "not shared"
+        return (
+            f"micro-batches of {self.rows} x {self.row_tokens} tokens, prompts {prompts}, "
+            f"attention {self.model.attention}, remat {self.model.remat}"
+        )
 
     def update_flops(self, packed: Packed) -> float:
         """Operations of an update on a mini-batch, by formula."""
@@ -163,16 +181,18 @@ def make_trainer(
     share_prompts: bool = True,
     offload: Collection[str] = (),
 ) -> Trainer:
-    """optimizer: the knobs of `make_optimizer`; updates: how many the schedule spans. logit_chunk: tokens of a device
-    whose logits exist at once. attention: a back end of models/attention, or "auto". share_prompts: responses of one
-    prompt share its copy where the back end allows it. offload: what waits in the host's memory, "optimizer" (the
-    moments) and "reference".
+    """optimizer: the knobs of `make_optimizer`; updates: how many the schedule spans. rows: of a micro-batch, 0: one
+    for each shard (data x fsdp). logit_chunk: tokens of a device whose logits exist at once. attention: a back end of
+    models/attention, or "auto". share_prompts: responses of one prompt share its copy where the back end allows it.
+    offload: what waits in the host's memory, "optimizer" (the moments) and "reference".
 
     With model.lora only an adapter is trained (models/lora.py).
     ValueError where a micro-batch cannot be split evenly over the mesh: each device would do all of it; and where
     something cannot be offloaded.
     """
-    if rows % (shards := mesh.shape["data"] * mesh.shape["fsdp"]):
+    shards = mesh.shape["data"] * mesh.shape["fsdp"]
+    rows = rows or shards
+    if rows % shards:
         raise ValueError(f"trainer.rows is {rows}: not a multiple of the {shards} shards (data x fsdp) of the mesh")
     if row_tokens % mesh.shape["context"]:
         raise ValueError(
@@ -184,6 +204,11 @@ def make_trainer(
     backend = choose(attention, mesh.devices.flat[0].platform, model.dtype)
     kept = jnp.float32 if mesh.devices.flat[0].platform == "cpu" else None
     model = dataclasses.replace(model, attention=backend, kept=kept)
+    check(backend, model.config, row_tokens, mesh.shape["context"], model.remat)
+    tensor, heads, kv_heads = mesh.shape["tensor"], model.config.num_heads, model.config.num_kv_heads
+    if heads % tensor or (kv_heads % tensor and tensor % kv_heads):
+        _log.warning("mesh.tensor=%d does not divide %d heads (%d KV heads): every device does the attention of all "
+                     "heads", tensor, heads, kv_heads)  # fmt: skip
     share = share_prompts and backend in SHARES_PROMPTS
     adam, schedule = make_optimizer(updates=updates, **optimizer)
     trained = model.abstract_params if model.lora is None else lora.abstract(model.lora, model.config)
@@ -203,4 +228,5 @@ def make_trainer(
         rows=rows,
         row_tokens=row_tokens,
         share=share,
+        shards=shards,
     )

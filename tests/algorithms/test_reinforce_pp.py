@@ -73,7 +73,6 @@ def test_sequences_are_aligned_with_their_targets_and_the_end_token_counts():
     assert first.tokens.tolist() == [10, 11, 20, 1]
     assert first.per_token["loss_weight"].tolist() == [0, 1, 1]
     np.testing.assert_allclose(first.per_token["old_logp"], [0, -1, -2])
-    np.testing.assert_allclose(first.per_token["behavior_logp"], [0, -0.1, -0.2])
 
 
 def test_a_sample_whose_sandbox_broke_changes_nothing_for_the_others():

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from acecoder_jax import parallel
@@ -140,3 +141,17 @@ def test_random_parameters_are_made_in_their_shards_and_the_same_on_every_mesh(c
         letters = set(path[-1].key.rsplit("_", 1)[-1])
         parts = (2 if "d" in letters else 1) * (2 if letters & set("nkfv") else 1)
         assert split.size == parts * split.addressable_shards[0].data.size > 0, path
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_lookup_does_not_take_the_rows_of_all_devices(cube, whole):
+    """XLA's partitioner does, on a mesh of several split axes, where the table is not whole over d."""
+    table = jax.ShapeDtypeStruct((96, 16), jnp.float32, sharding=NamedSharding(cube, P("tensor", "fsdp")))
+    tokens = jax.ShapeDtypeStruct((8, 32), jnp.int32, sharding=sharding.sharding((8, 32), "bt", cube))
+
+    def look_up(table_vd: jax.Array, tokens_bt: jax.Array) -> jax.Array:
+        return sharding.constrain((sharding.lookup_table(table_vd) if whole else table_vd)[tokens_bt], "btd")
+
+    with jax.set_mesh(cube):
+        text = jax.jit(look_up).lower(table, tokens).compile().as_text()
+    assert ("f32[8,32," in text) != whole  # all 8 rows on a device that has 2

@@ -8,6 +8,7 @@ import pytest
 from acecoder_jax.training.packing import (
     TokenSequence,
     align,
+    deal,
     fill_rows,
     micro_batch,
     minibatches,
@@ -140,6 +141,28 @@ def test_sharing_loses_nothing_and_pads_less(seed):
     assert packed.arrays["wanted_mbt"].sum() == apart.arrays["wanted_mbt"].sum() == sum(one.wanted for one in ones)
     assert packed.tokens < apart.tokens == sum(map(len, ones))
     assert (packed.arrays["segment_mbt"] > 0).sum() == packed.tokens
+
+
+def test_rows_are_dealt_so_that_shards_have_the_same_to_predict():
+    assert deal([9, 8, 2, 1], micro_batches=1, rows=4, shards=2) == [(0, 0), (0, 2), (0, 3), (0, 1)]
+    rng = np.random.default_rng(0)
+    wanted = rng.integers(1, 1000, 45).tolist()
+    places = deal(wanted, micro_batches=6, rows=8, shards=4)
+    assert len(set(places)) == 45
+    load = np.zeros((6, 4))
+    for (m, b), n in zip(places, wanted, strict=True):
+        load[m, b // 2] += n
+    assert load.max(1).sum() < 1.1 * load.mean(1).sum()
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_an_allocated_shape_stays_and_unpacks(shards):
+    sequences = [sequence(n) for n in (5, 3, 2, 4)]
+    packed = pack(sequences, rows=2, row_tokens=6, allocate=9, shards=shards)
+    assert packed.arrays["tokens_mbt"].shape == (5, 2, 6)
+    assert packed.micro_batches == 2
+    for one, part in zip(sequences, packed.unpack(packed.arrays["target_mbt"]), strict=True):
+        np.testing.assert_array_equal(one.tokens[1:], part)
 
 
 def test_errors():

@@ -99,6 +99,27 @@ def test_a_row_that_cannot_be_split_over_the_context_axis_is_refused():
         )  # fmt: skip
 
 
+def make(mesh, **kw):
+    return make_trainer(
+        Model(CONFIG, jnp.float32, "none"), cross_entropy, mesh, updates=1, optimizer={"learning_rate": 1.0},
+        **{"rows": 4, "row_tokens": 8, "logit_chunk": 8} | kw,
+    )  # fmt: skip
+
+
+def test_rows_0_is_one_for_each_shard():
+    trainer = make(parallel.make_mesh(data=2, fsdp=2, tensor=2), rows=0)
+    assert trainer.rows == 4
+    assert trainer.about == "micro-batches of 4 x 8 tokens, prompts shared, attention xla, remat none"
+
+
+def test_heads_that_every_device_repeats_are_said(caplog):
+    make(parallel.make_mesh(fsdp=1, data=1, tensor=8), rows=1)
+    assert "mesh.tensor=8 does not divide 2 heads" in caplog.text
+    caplog.clear()
+    make(parallel.make_mesh(fsdp=4, tensor=2))
+    assert not caplog.text
+
+
 def test_rows_that_cannot_be_split_over_the_mesh_are_refused():
     with pytest.raises(ValueError, match="rows is 6: not a multiple of the 4 shards"):
         make_trainer(

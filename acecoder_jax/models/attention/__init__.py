@@ -11,7 +11,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from acecoder_jax.models import sharding
 from acecoder_jax.models.attention import chunked, cudnn, splash
-from acecoder_jax.models.attention.places import Places
+from acecoder_jax.models.attention.places import NO_WINDOW, Places
+from acecoder_jax.models.config import ModelConfig
 
 BACKENDS: dict[str, Any] = {"xla": chunked.attend, "splash": splash.attend, "cudnn": cudnn.attend}
 SHARES_PROMPTS = ("xla", "cudnn")  # back ends that let responses branch off from one prompt
@@ -28,6 +29,26 @@ def choose(name: str, platform: str, dtype: Any) -> str:
     if name not in ("auto", "xla", fused):
         raise ValueError(f"attention {name!r} does not run on {platform} in {jnp.dtype(dtype)}; there are xla, {fused}")
     return fused if name == "auto" else name
+
+
+def check(backend: str, config: ModelConfig, row_tokens: int, context: int, remat: str) -> None:
+    """ValueError for rows, heads or a remat policy that a back end cannot do, before anything is compiled."""
+    if backend == "splash":
+        windows = {window or NO_WINDOW for window in config.windows}
+        splash.check(row_tokens, row_tokens, windows.pop() if len(windows) == 1 else None, context)
+    if backend == "cudnn":
+        if (row_tokens // context) % 2:
+            raise ValueError(
+                f"cuDNN's attention takes an even number of tokens, not {row_tokens // context} (trainer.row_tokens "
+                f"{row_tokens} over context {context}): change it, or use trainer.attention='xla'"
+            )
+        if config.head_dim % 8 or config.head_dim > 128:
+            raise ValueError(
+                f"cuDNN's attention takes heads of a multiple of 8 up to 128, not {config.head_dim}: "
+                "use trainer.attention='xla'"
+            )
+        if remat == "attention":
+            raise ValueError("remat 'attention' keeps nothing of cuDNN's attention: use 'dots' or 'full'")
 
 
 def attend(

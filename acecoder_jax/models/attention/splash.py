@@ -17,11 +17,8 @@ LANES = 128  # numbers side by side in a TPU's register: heads and blocks are mu
 BLOCK = 512  # queries and keys that the kernel works on at once, at most
 
 
-def make_kernel(t: int, s: int, n: int, window: Any, shards: int = 1, interpret: bool = False) -> Any:
-    """The kernel for t queries and s keys of a row, n heads; a pytree. shards: of the queries' time over devices.
-
-    ValueError for windows that differ between layers and for rows that it cannot tile.
-    """
+def check(t: int, s: int, window: Any, shards: int = 1) -> None:
+    """ValueError for windows that differ between layers and for rows that the kernel cannot tile."""
     if not isinstance(window, int):
         raise ValueError("splash attention takes one window for all layers: use trainer.attention='xla'")
     if t % (shards * LANES) or s % LANES:
@@ -29,6 +26,14 @@ def make_kernel(t: int, s: int, n: int, window: Any, shards: int = 1, interpret:
             f"splash attention takes rows of a multiple of {LANES * shards} tokens here, not of {t}: "
             "change trainer.row_tokens"
         )
+
+
+def make_kernel(t: int, s: int, n: int, window: Any, shards: int = 1, interpret: bool = False) -> Any:
+    """The kernel for t queries and s keys of a row, n heads; a pytree. shards: of the queries' time over devices.
+
+    ValueError as of `check`.
+    """
+    check(t, s, window, shards)
     queries = next(size for size in (BLOCK, BLOCK // 2, LANES) if t // shards % size == 0)
     keys = next(size for size in (BLOCK, BLOCK // 2, LANES) if s % size == 0)
     mask: splash.Mask = splash.CausalMask((t, s))

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from acecoder_jax import parallel
-from acecoder_jax.models.attention import attend, choose, chunked, cudnn, splash
+from acecoder_jax.models.attention import attend, check, choose, chunked, cudnn, splash
 from acecoder_jax.models.attention.dense import attention
 from acecoder_jax.models.attention.places import NO_WINDOW, Places, mask
+from acecoder_jax.models.config import ModelConfig
 
 SCALE = 0.3
 
@@ -141,6 +142,24 @@ def test_splash_over_a_mesh(monkeypatch):
             lambda q, k, v: attend(q, k, v, places, NO_WINDOW, backend="splash", scale=SCALE),
             places, arrays=operands(t=256), atol=1e-4,
         )  # fmt: skip
+
+
+SIZES = {"vocab_size": 9, "hidden_size": 8, "intermediate_size": 8, "num_layers": 2, "num_heads": 2, "num_kv_heads": 1}
+
+
+@pytest.mark.parametrize(
+    ("backend", "head_dim", "row_tokens", "remat", "message"),
+    [
+        ("splash", 64, 192, "full", "a multiple of 256 tokens here, not of 192"),
+        ("cudnn", 64, 130, "full", "an even number of tokens, not 65"),
+        ("cudnn", 12, 128, "full", "heads of a multiple of 8 up to 128, not 12"),
+        ("cudnn", 64, 128, "attention", "remat 'attention' keeps nothing of cuDNN's"),
+    ],
+)
+def test_what_a_back_end_cannot_do_is_said_early(backend, head_dim, row_tokens, remat, message):
+    with pytest.raises(ValueError, match=message):
+        check(backend, ModelConfig(head_dim=head_dim, **SIZES), row_tokens, 2, remat)
+    check(backend, ModelConfig(head_dim=64, **SIZES), 512, 2, "dots")
 
 
 def test_the_back_end_is_chosen_by_platform_and_type():
