@@ -139,11 +139,17 @@ def make_update(
         (total_loss, metrics), grads = jax.lax.fori_loop(0, count, body, zeros)
         grad_norm = optax.global_norm(grads)
         before = state.opt_state if shardings is None else offload.fetch(state.opt_state, shardings.opt_state)
-        step, opt_state = optimizer.update(grads, before, state.params)
-        moved = optax.apply_updates(state.params, step), opt_state, state.update + 1, state.skipped
-        stayed = state.params, before, state.update, state.skipped + 1
         finite = jnp.isfinite(total_loss) & jnp.isfinite(grad_norm)
-        params, opt_state, update, skipped = jax.tree.map(lambda a, b: jnp.where(finite, a, b), moved, stayed)
+
+        def moved(grads: Params, opt_state: Any, params: Params) -> tuple[Params, Any]:
+            step, opt_state = optimizer.update(grads, opt_state, params)
+            return optax.apply_updates(params, step), opt_state
+
+        # a branch, not a choice between two results: that would keep the old moments beside the new
+        params, opt_state = jax.lax.cond(
+            finite, moved, lambda grads, opt_state, params: (params, opt_state), grads, before, state.params
+        )
+        update, skipped = state.update + finite, state.skipped + ~finite
         if shardings is not None:
             opt_state = offload.park(opt_state, shardings.opt_state)
         in_a_row = jnp.where(finite, 0, state.in_a_row + 1)
