@@ -8,6 +8,7 @@
 | preset | policy | what it is |
 | --- | --- | --- |
 | 7b | Qwen2.5-Coder-7B-Instruct | AceCoder's recipe (the paper's column): 256 x 8 samples a rollout, binary reward |
+| 7b_v5e | Qwen2.5-Coder-7B-Instruct | the same on 64 chips of 16 GiB (docs/results/plan.md) |
 | 7b_general | Qwen2.5-7B-Instruct | the same from the general model |
 | 7b_base | Qwen2.5-Coder-7B | the same from the base model, R1 style: think, then answer |
 | 7b_script | Qwen2.5-Coder-7B-Instruct | the rule script's column: 512 prompts, 3 episodes, pass rate as the reward |
@@ -23,11 +24,16 @@ from ml_collections import ConfigDict
 from acecoder_jax import presets
 from configs import sft
 
+# A host of 4 chips decodes as one, with a quarter of the weights on each and room for 128 answers of the full length.
+SEVEN_B = {"decode_mesh.tensor": 4, "engine.cache_tokens": 128 * 2048}
+
 PRESETS: dict[str, dict[str, Any]] = {
-    "7b": {},
-    "7b_general": {"model": "Qwen/Qwen2.5-7B-Instruct"},
-    "7b_base": {"model": "Qwen/Qwen2.5-Coder-7B", "style": "r1"},
-    "7b_script": {"prompts_per_rollout": 512, "episodes": 3, "reward_args.kind": "pass_rate"},
+    "7b": SEVEN_B,
+    # 64 chips of 16 GiB: 4 of them share a row, since the output head's gradient is 2 GiB whole
+    "7b_v5e": SEVEN_B | {"mesh.tensor": 4, "trainer.rows": 16},
+    "7b_general": SEVEN_B | {"model": "Qwen/Qwen2.5-7B-Instruct"},
+    "7b_base": SEVEN_B | {"model": "Qwen/Qwen2.5-Coder-7B", "style": "r1"},
+    "7b_script": SEVEN_B | {"prompts_per_rollout": 512, "episodes": 3, "reward_args.kind": "pass_rate"},
     "0.5b": {
         "model": "Qwen/Qwen2.5-Coder-0.5B-Instruct",
         "data": "mbpp",

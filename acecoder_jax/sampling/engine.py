@@ -31,7 +31,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from acecoder_jax import parallel
 from acecoder_jax.models.config import ModelConfig
@@ -83,7 +83,9 @@ class Engine:
         mesh: Mesh | None = None,
     ):
         dtype = jnp.dtype(dtype)
-        backend = attention.choose(backend)
+        self.mesh = parallel.make_mesh(devices=jax.local_devices()[:1]) if mesh is None else mesh
+        platform = self.mesh.devices.flat[0].platform  # not this process's own: a plan is for devices that are not there
+        backend = attention.choose(backend, platform)
         page = math.gcd(prefill_width, 128 if backend == "tpu" else 16) if page is None else page
         numbers = (slots, max_prompt_tokens, max_new_tokens, chunk, prefill_rows, prefill_width, prefill_calls, page)
         if min(numbers) < 1:
@@ -91,8 +93,7 @@ class Engine:
         if prefill_width % page:
             raise ValueError(f"prefill_width must be a multiple of page, got {prefill_width} and {page}")
         self.config, self.tokenizer = config, tokenizer
-        self.mesh = parallel.make_mesh(devices=jax.local_devices()[:1]) if mesh is None else mesh
-        on_cpu = jax.default_backend() == "cpu"
+        on_cpu = platform == "cpu"
         # XLA on a CPU makes a bfloat16 pool float32 at every call: the cost of all of it, not of what is read.
         narrow = jnp.float32 if backend == "xla" and on_cpu else dtype
         self.cache_dtype = narrow if cache_dtype is None else cache_dtype
@@ -157,6 +158,35 @@ class Engine:
             decoding.close()
             yield from decoding
 
+    @property
+    def abstract(self) -> tuple[forward.Weights, forward.Pages]:
+        """Its weights and the pages of its cache as shapes with shardings."""
+        weights = jax.eval_shape(self.forward.to_weights, Model(self.config).abstract_params)
+        pages = jax.eval_shape(self._empty)
+        return _placed(weights, named_shardings(weights, self.mesh)), _placed(pages, named_shardings(pages, self.mesh))
+
+    def trace(self, needs: Needs) -> dict[str, Any]:
+        """Its prefill and its decode chunk as they are run, traced over arrays that are not there: for planning/.
+
+        A decode chunk has samples that need this of the sampler, and tables as wide as the longest row.
+        """
+        layout, (weights, pages) = self.layout, self.abstract
+        pieces = steps.blank_pieces(layout.prefill_rows, layout.prefill_width, layout.row_pages)
+        slots = steps.blank_fields(layout.slots, layout.row_pages)
+
+        def whole(fields: dict[str, np.ndarray]) -> dict[str, Any]:
+            places = {name: self._place_of(name, array) for name, array in fields.items()}
+            return {
+                name: jax.ShapeDtypeStruct(shape, fields[name].dtype, sharding=where)
+                for name, (shape, where) in places.items()
+            }
+
+        with jax.set_mesh(self.mesh):
+            return {
+                "prefill": self._prefill.trace(weights, pages, whole(pieces)),
+                "decode": self._decode.trace(weights, pages, whole(slots), needs=needs),
+            }
+
     def _make_functions(self) -> None:
         """What is jitted, and where its results lie."""
         model, layout = self.forward, self.layout
@@ -220,10 +250,14 @@ class Engine:
             return dict(fields)
         placed = {}
         for name, array in fields.items():
-            shape = (len(array) // self.layout.shards * len(self._parts), *array.shape[1:])
-            where = sharding(shape, name.rsplit("_", 1)[-1], self.mesh)
+            shape, where = self._place_of(name, array)
             placed[name] = jax.make_array_from_process_local_data(where, array, shape)
         return placed
+
+    def _place_of(self, name: str, array: np.ndarray) -> tuple[tuple[int, ...], NamedSharding]:
+        """The shape over the whole mesh of an array of this process's rows, and where it lies."""
+        shape = (len(array) // self.layout.shards * len(self._parts), *array.shape[1:])
+        return shape, sharding(shape, name.rsplit("_", 1)[-1], self.mesh)
 
     def _call(self, name: str, function: Callable[..., Any], *args: Any, **kw: Any) -> Any:
         """Calls a jitted function in the engine's mesh; the first time says how long it took to compile."""
@@ -234,6 +268,13 @@ class Engine:
             self.compilations[name] = time.perf_counter() - start
             _log.info("compiled %s in %.1f s (%d so far)", name, self.compilations[name], len(self.compilations))
         return out
+
+
+def _placed(tree: Any, shardings: Any) -> Any:
+    """Shapes with their shardings."""
+    return jax.tree.map(
+        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), tree, shardings
+    )
 
 
 def _parts(mesh: Mesh) -> list[int]:

@@ -283,12 +283,7 @@ class Decoding:
         """The next pieces of the prompts that are being read, the oldest first, as many as there are rows."""
         layout = self.layout
         rows, width = layout.prefill_rows, layout.prefill_width
-        fields = {
-            "tokens_st": np.zeros((rows, width), np.int32),
-            "position_s": np.zeros(rows, np.int32),
-            "active_st": np.zeros((rows, width), bool),
-            "table_si": np.zeros((rows, layout.row_pages), np.int32),
-        }
+        fields = steps.blank_pieces(rows, width, layout.row_pages)
         per_shard = rows // layout.shards
         used = [0] * layout.shards
         for prompt in self._prompts.values():

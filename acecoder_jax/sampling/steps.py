@@ -13,6 +13,7 @@ import numpy as np
 from acecoder_jax.sampling import forward, noise
 from acecoder_jax.sampling.draw import Needs, draw
 
+DECODE_STEPS = "decode_steps"  # the loop over them, by name: planning/ knows how often it turns
 FIELDS: dict[str, tuple[tuple[int, ...], Any]] = {
     "token_s": ((), np.int32),  # the token that the next step reads
     "position_s": ((), np.int32),  # its position
@@ -30,6 +31,16 @@ def blank_fields(slots: int, row_pages: int) -> dict[str, np.ndarray]:
     """Every field of every slot, zero: a slot at rest. With them the table of each slot's pages."""
     fields = {name: np.zeros((slots, *shape), kind) for name, (shape, kind) in FIELDS.items()}
     return fields | {"table_si": np.zeros((slots, row_pages), np.int32)}
+
+
+def blank_pieces(rows: int, width: int, row_pages: int) -> dict[str, np.ndarray]:
+    """What `prefill` reads, `rows` pieces of prompts of `width` tokens, zero: nothing to read."""
+    return {
+        "tokens_st": np.zeros((rows, width), np.int32),
+        "position_s": np.zeros(rows, np.int32),
+        "active_st": np.zeros((rows, width), bool),
+        "table_si": np.zeros((rows, row_pages), np.int32),
+    }
 
 
 def prefill(
@@ -99,5 +110,6 @@ def decode_chunk(
         }
         return i + 1, pages, now, {name: out[name].at[i].set(value) for name, value in values.items()}
 
-    _, pages, now, out = jax.lax.while_loop(goes_on, step, (jnp.int32(0), pages, moving, blank))
+    with jax.named_scope(DECODE_STEPS):
+        _, pages, now, out = jax.lax.while_loop(goes_on, step, (jnp.int32(0), pages, moving, blank))
     return pages, out | {"active_s": now["active_s"]}

@@ -20,6 +20,7 @@ from jax.sharding import PartitionSpec
 from acecoder_jax.models import linear, sharding
 from acecoder_jax.models.decoder import Params, head
 
+HEAD_CHUNKS = "head_chunks"  # the loop over chunks of tokens, by name: planning/ knows how often it turns
 VOCAB_BLOCK = 16384  # words of the vocabulary whose logits exist at once
 
 
@@ -121,7 +122,8 @@ def _local_forward(hidden_btd, weight, target_bt, wanted_bt, *, plan: _Plan):
         return tuple(o.at[at_c].set(r, mode="drop") for o, r in zip(out, results, strict=True))
 
     zeros = (jnp.zeros(b * t, jnp.float32),) * 3
-    return tuple(x.reshape(b, t) for x in jax.lax.fori_loop(0, count, one, zeros))
+    with jax.named_scope(HEAD_CHUNKS):
+        return tuple(x.reshape(b, t) for x in jax.lax.fori_loop(0, count, one, zeros))
 
 
 def _chunk_scores(hidden_cd, weight, target_c, plan: _Plan) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -174,7 +176,8 @@ def _local_backward(hidden_btd, weight, target_bt, wanted_bt, norm_bt, g_bt, *, 
         return dhidden_nd.at[at_c].set(dhidden_cd, mode="drop"), dweight
 
     zeros = jnp.zeros(hidden_nd.shape, jnp.float32), None if plan.frozen else jnp.zeros(weight.shape, jnp.float32)
-    dhidden_nd, dweight = jax.lax.fori_loop(0, count, one, zeros)
+    with jax.named_scope(HEAD_CHUNKS):
+        dhidden_nd, dweight = jax.lax.fori_loop(0, count, one, zeros)
     if plan.vocab:
         dhidden_nd = jax.lax.psum(dhidden_nd, plan.vocab)
     dhidden_btd = dhidden_nd.reshape(hidden_btd.shape).astype(dtype)

@@ -24,7 +24,7 @@ from acecoder_jax.training.loss import Loss
 from acecoder_jax.training.optimizer import make_optimizer
 from acecoder_jax.training.packing import Packed, TokenSequence
 from acecoder_jax.training.state import TrainState
-from acecoder_jax.training.update import Update, make_logps, make_update
+from acecoder_jax.training.update import PerToken, Update, make_logps, make_update
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Trainer:
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
     update: Update
-    logps: Callable[[Params, list[TokenSequence]], list[np.ndarray]]
+    logps: PerToken
     abstract: TrainState
     shardings: TrainState
     model_shardings: Params

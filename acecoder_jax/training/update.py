@@ -24,6 +24,7 @@ from acecoder_jax.training.packing import Batch, Packed, TokenSequence, micro_ba
 from acecoder_jax.training.state import TrainState
 
 LAYERS = {"layers"}  # the parameters whose gradients are added up within the backward pass
+MICRO_BATCHES = "micro_batches"  # the loop over them, by name: planning/ knows how often it turns
 MODEL_INPUTS = ("tokens_mbt", "target_mbt", "wanted_mbt", "segment_mbt", "position_mbt", "branch_mbt")
 
 
@@ -34,6 +35,41 @@ def place(arrays: Batch, mesh: jax.sharding.Mesh | None) -> dict[str, Any]:
     where = named_shardings(arrays, mesh)
     # Every process has all rows and gives its devices theirs; device_put would first compare them over all processes.
     return {name: jax.make_array_from_callback(a.shape, where[name], a.__getitem__) for name, a in arrays.items()}
+
+
+def placed(arrays: Batch, mesh: jax.sharding.Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    """What `place` would give, as shapes with their shardings: for compiling where the devices are not there."""
+    return jax.tree.map(
+        lambda array, where: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=where),
+        arrays, named_shardings(arrays, mesh),
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class PerToken:
+    """The function (params, sequences) -> a number for each wanted target of each sequence, [n] each, in order.
+
+    run: its jitted part. rows, row_tokens, share: as in `pack`.
+    """
+
+    run: Any
+    rows: int
+    row_tokens: int
+    share: bool
+    mesh: jax.sharding.Mesh | None
+
+    def __call__(self, params: Params, sequences: list[TokenSequence]) -> list[np.ndarray]:
+        packed = self.pack(sequences)
+        arrays = place(packed.arrays, self.mesh)
+        with parallel.LAUNCHES:
+            number_mbt = self.run(params, arrays, packed.micro_batches)
+        return packed.unpack(jax.device_get(number_mbt))
+
+    def pack(self, sequences: list[TokenSequence]) -> Packed:
+        """The sequences in rows, with the arrays that a model reads and no others."""
+        packed = pack(sequences, rows=self.rows, row_tokens=self.row_tokens, share=self.share)
+        arrays = {name: array for name, array in packed.arrays.items() if name in MODEL_INPUTS}
+        return dataclasses.replace(packed, arrays=arrays)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,30 +101,38 @@ def make_logps(
     logit_chunk: int,
     share: bool = False,
     mesh: jax.sharding.Mesh | None = None,
-) -> Callable[[Params, list[TokenSequence]], list[np.ndarray]]:
+) -> PerToken:
     """The function (params, sequences) -> log-prob of each wanted target of each sequence, [n] each, in order.
 
     share: sequences with the same prompt have one copy of it in a row.
     """
 
+    def logps(params: Params, batch: dict[str, jax.Array]) -> jax.Array:
+        return token_logps(model, params, batch, logit_chunk, with_entropy=False)[0]
+
+    return per_token(logps, rows=rows, row_tokens=row_tokens, share=share, mesh=mesh)
+
+
+def per_token(
+    function: Callable[[Params, dict[str, jax.Array]], jax.Array],
+    *,
+    rows: int,
+    row_tokens: int,
+    share: bool = False,
+    mesh: jax.sharding.Mesh | None = None,
+) -> PerToken:
+    """A function (params, one micro-batch) -> [b, t] of float32, for any number of sequences."""
+
     def run(params: Params, arrays: dict[str, jax.Array], count: jax.Array) -> jax.Array:
         def body(m: jax.Array, out_mbt: jax.Array) -> jax.Array:
-            logp_bt, _ = token_logps(model, params, micro_batch(arrays, m), logit_chunk, with_entropy=False)
-            return out_mbt.at[m].set(logp_bt)
+            return out_mbt.at[m].set(function(params, micro_batch(arrays, m)))
 
-        return jax.lax.fori_loop(0, count, body, jnp.zeros(arrays["tokens_mbt"].shape, jnp.float32))
+        with jax.named_scope(MICRO_BATCHES):
+            return jax.lax.fori_loop(0, count, body, jnp.zeros(arrays["tokens_mbt"].shape, jnp.float32))
 
     # whole on every device, so that each process can read it
     jitted = jax.jit(run, out_shardings=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
-
-    def logps(params: Params, sequences: list[TokenSequence]) -> list[np.ndarray]:
-        packed = pack(sequences, rows=rows, row_tokens=row_tokens, share=share)
-        arrays = place({name: array for name, array in packed.arrays.items() if name in MODEL_INPUTS}, mesh)
-        with parallel.LAUNCHES:
-            logp_mbt = jitted(params, arrays, packed.micro_batches)
-        return packed.unpack(jax.device_get(logp_mbt))
-
-    return logps
+    return PerToken(jitted, rows, row_tokens, share, mesh)
 
 
 def make_update(
@@ -100,7 +144,28 @@ def make_update(
     mesh: jax.sharding.Mesh | None = None,
     shardings: TrainState | None = None,
 ) -> Update:
-    """The update of a policy by a loss over its log-probs.
+    """The update of a policy by a loss over its log-probs; the rest is as in `update_of`."""
+
+    def objective(
+        params: Params, batch: dict[str, jax.Array], sums: Params | None
+    ) -> tuple[jax.Array, Metrics]:
+        logp_bt, entropy_bt = token_logps(model, params, batch, logit_chunk, sums=sums)
+        return loss(logp_bt, entropy_bt, batch)
+
+    return update_of(model, objective, optimizer, mesh=mesh, shardings=shardings)
+
+
+def update_of(
+    model: Model,
+    objective: Callable[[Params, dict[str, jax.Array], Params | None], tuple[jax.Array, Metrics]],
+    optimizer: optax.GradientTransformation,
+    *,
+    mesh: jax.sharding.Mesh | None = None,
+    shardings: TrainState | None = None,
+) -> Update:
+    """The update by an objective, (params, one micro-batch, sums) -> (loss, metrics), whose sums over micro-batches count.
+
+    model: the decoder in it. sums: as in `Model.hidden`, which the objective gives them to.
 
     shardings: where the new state lies; naming it keeps a second call from compiling again for other words of the same.
     Moments that lie on the host are brought to the devices for the optimiser's step and sent back.
@@ -113,9 +178,7 @@ def make_update(
     def total(
         params: Params, base: Params | None, batch: dict[str, jax.Array], sums: Params | None
     ) -> tuple[jax.Array, Metrics]:
-        whole = params if base is None else lora.join(base, params)
-        logp_bt, entropy_bt = token_logps(model, whole, batch, logit_chunk, sums=sums)
-        return loss(logp_bt, entropy_bt, batch)
+        return objective(params if base is None else lora.join(base, params), batch, sums)
 
     def run(
         state: TrainState, arrays: dict[str, jax.Array], count: jax.Array, base: Params | None
@@ -136,7 +199,8 @@ def make_update(
         in_place = base is None and not is_unrolled(model.config, model.remat)
         first = jax.eval_shape(lambda: gradient(0, None))
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), first)
-        (total_loss, metrics), grads = jax.lax.fori_loop(0, count, body, zeros)
+        with jax.named_scope(MICRO_BATCHES):
+            (total_loss, metrics), grads = jax.lax.fori_loop(0, count, body, zeros)
         grad_norm = optax.global_norm(grads)
         before = state.opt_state if shardings is None else offload.fetch(state.opt_state, shardings.opt_state)
         finite = jnp.isfinite(total_loss) & jnp.isfinite(grad_norm)

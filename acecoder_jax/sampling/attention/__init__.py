@@ -29,14 +29,16 @@ from acecoder_jax.sampling.attention import gpu, tpu, xla
 BACKENDS: dict[str, Any] = {"xla": xla, "tpu": tpu, "gpu": gpu}
 
 
-def choose(backend: str) -> str:
-    """The back end that a name stands for; "auto" is the best one of this platform.
+def choose(backend: str, platform: str | None = None) -> str:
+    """The back end that a name stands for; "auto" is the best one of the platform, by default this process's.
 
     ValueError for a name that is none, and for "cpu" where the kernels cannot be built.
     """
     if backend == "auto":
-        platform = jax.default_backend()
-        return "cpu" if native.available() else platform if platform in BACKENDS else "xla"
+        platform = jax.default_backend() if platform is None else platform
+        if platform == "cpu" and native.available():
+            return "cpu"
+        return platform if platform in BACKENDS else "xla"
     if backend not in ("cpu", *BACKENDS):
         raise ValueError(f"unknown back end {backend!r}; there are auto, cpu, {', '.join(BACKENDS)}")
     if backend == "cpu" and not native.available():

@@ -1,0 +1,56 @@
+"""A decoder with a linear head of one output, as AceCodeRM has it: Linear(hidden, 1) with bias after the final norm.
+
+The score of a conversation is read at one position of it (its last token, in AceCoder); here every position has one.
+Parameters are the decoder's without an output head of its own, with `reward_dr` [hidden, 1] and `reward_bias_r` [1]:
+v_head.summary.weight, transposed, and v_head.summary.bias of the published checkpoints.
+Letters: b row, t time, d embed, r reward.
+"""
+
+import dataclasses
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+
+from acecoder_jax.models.config import ModelConfig
+from acecoder_jax.models.decoder import Model, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardModel:
+    """A reward model as pure functions over a parameter tree. model: the decoder, whose embedding is tied: no head."""
+
+    model: Model
+
+    @classmethod
+    def make(cls, config: ModelConfig, dtype: Any = jnp.bfloat16, remat: str = "full", attention: str = "xla") -> Self:
+        """On the decoder of a config, whatever output head that has."""
+        return cls(Model(dataclasses.replace(config, tie_word_embeddings=True), dtype, remat, attention))
+
+    @property
+    def abstract_params(self) -> Params:
+        """The parameter tree with a ShapeDtypeStruct for every leaf."""
+        head = {
+            "reward_dr": jax.ShapeDtypeStruct((self.model.config.hidden_size, 1), jnp.float32),
+            "reward_bias_r": jax.ShapeDtypeStruct((1,), jnp.float32),
+        }
+        return self.model.abstract_params | head
+
+    def with_head(self, decoder: Params, key: jax.Array) -> Params:
+        """A decoder's parameters (an output head among them is left out) with a new head: normal weights, bias 0."""
+        scale, d = self.model.config.initializer_range, self.model.config.hidden_size
+        kept = {name: decoder[name] for name in self.model.abstract_params}
+        return kept | {"reward_dr": scale * jax.random.normal(key, (d, 1)), "reward_bias_r": jnp.zeros(1)}
+
+    def scores(
+        self, params: Params, tokens_bt: jax.Array, segment_bt: jax.Array, position_bt: jax.Array,
+        branch_bt: jax.Array | None = None,
+    ) -> jax.Array:  # fmt: skip
+        """The score of each conversation up to each of its tokens: [b, t] of float32. Arguments as of `Model.hidden`."""
+        decoder = {name: params[name] for name in self.model.abstract_params}
+        hidden_btd = self.model.hidden(decoder, tokens_bt, segment_bt, position_bt, branch_bt)
+        # a sum in float32: a product of bfloat16 would round a score, which the loss compares with another
+        score_btr = jnp.einsum(
+            "btd,dr->btr", hidden_btd.astype(jnp.float32), params["reward_dr"], precision=jax.lax.Precision.HIGHEST
+        )
+        return score_btr[..., 0] + params["reward_bias_r"][0]

@@ -1,0 +1,80 @@
+"""A reward model with its optimiser, its update on pairs and the place of every array: trainer.py's twin."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from acecoder_jax.models.attention import choose
+from acecoder_jax.models.decoder import Params
+from acecoder_jax.models.reward_head import RewardModel
+from acecoder_jax.training import state
+from acecoder_jax.training.loss import Metrics
+from acecoder_jax.training.optimizer import make_optimizer
+from acecoder_jax.training.reward_loss import bradley_terry
+from acecoder_jax.training.state import TrainState
+from acecoder_jax.training.update import PerToken, Update, per_token, update_of
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardTrainer:
+    """update: (state, pairs packed by `pack_pairs`) -> (state, metrics). abstract, shardings, rows, row_tokens: as of
+    `trainer.Trainer`.
+    """
+
+    model: RewardModel
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
+    update: Update
+    abstract: TrainState
+    shardings: TrainState
+    rows: int
+    row_tokens: int
+
+
+def make_reward_trainer(
+    model: RewardModel,
+    mesh: Mesh,
+    *,
+    updates: int,
+    optimizer: Mapping[str, Any],
+    rows: int,
+    row_tokens: int,
+    attention: str = "auto",
+) -> RewardTrainer:
+    """Arguments as of `trainer.make_trainer`. ValueError where rows cannot be split evenly over the mesh."""
+    if rows % (shards := mesh.shape["data"] * mesh.shape["fsdp"]):
+        raise ValueError(f"trainer.rows is {rows}: not a multiple of the {shards} shards (data x fsdp) of the mesh")
+    model = on_mesh(model, mesh, attention)
+    adam, schedule = make_optimizer(updates=updates, **optimizer)
+    abstract = state.abstract(model.abstract_params, adam)
+    shardings = state.state_shardings(abstract, mesh)
+
+    def objective(params: Params, batch: dict[str, jax.Array]) -> tuple[jax.Array, Metrics]:
+        return bradley_terry(_scores(model, params, batch), batch)
+
+    update = update_of(objective, adam, mesh=mesh, shardings=shardings)
+    return RewardTrainer(model, adam, schedule, update, abstract, shardings, rows, row_tokens)
+
+
+def make_scores(model: RewardModel, mesh: Mesh, *, rows: int, row_tokens: int, attention: str = "auto") -> PerToken:
+    """The function (params, sequences) -> the scores after each wanted token of each sequence but its last."""
+    there = on_mesh(model, mesh, attention)
+    return per_token(
+        lambda params, batch: _scores(there, params, batch), rows=rows, row_tokens=row_tokens, mesh=mesh
+    )
+
+
+def on_mesh(model: RewardModel, mesh: Mesh, attention: str) -> RewardModel:
+    """The model with the attention of a name for the devices of a mesh."""
+    backend = choose(attention, mesh.devices.flat[0].platform, model.model.dtype)
+    return RewardModel(dataclasses.replace(model.model, attention=backend))
+
+
+def _scores(model: RewardModel, params: Params, batch: Mapping[str, jax.Array]) -> jax.Array:
+    return model.scores(
+        params, batch["tokens_bt"], batch["segment_bt"], batch["position_bt"], batch.get("branch_bt")
+    )
