@@ -1,9 +1,9 @@
 """A decoder with a linear head of one output, as AceCodeRM has it: Linear(hidden, 1) with bias after the final norm.
 
 The score of a conversation is read at one position of it (its last token, in AceCoder); here every position has one.
-Parameters are the decoder's without an output head of its own, with `reward_dr` [hidden, 1] and `reward_bias_r` [1]:
+Parameters are the decoder's without an output head of its own, with `reward_da` [hidden, 1] and `reward_bias_a` [1]:
 v_head.summary.weight, transposed, and v_head.summary.bias of the published checkpoints.
-Letters: b row, t time, d embed, r reward.
+Letters: b row, t time, d embed, a score (one).
 """
 
 import dataclasses
@@ -31,8 +31,8 @@ class RewardModel:
     def abstract_params(self) -> Params:
         """The parameter tree with a ShapeDtypeStruct for every leaf."""
         head = {
-            "reward_dr": jax.ShapeDtypeStruct((self.model.config.hidden_size, 1), jnp.float32),
-            "reward_bias_r": jax.ShapeDtypeStruct((1,), jnp.float32),
+            "reward_da": jax.ShapeDtypeStruct((self.model.config.hidden_size, 1), jnp.float32),
+            "reward_bias_a": jax.ShapeDtypeStruct((1,), jnp.float32),
         }
         return self.model.abstract_params | head
 
@@ -40,17 +40,17 @@ class RewardModel:
         """A decoder's parameters (an output head among them is left out) with a new head: normal weights, bias 0."""
         scale, d = self.model.config.initializer_range, self.model.config.hidden_size
         kept = {name: decoder[name] for name in self.model.abstract_params}
-        return kept | {"reward_dr": scale * jax.random.normal(key, (d, 1)), "reward_bias_r": jnp.zeros(1)}
+        return kept | {"reward_da": scale * jax.random.normal(key, (d, 1)), "reward_bias_a": jnp.zeros(1)}
 
     def scores(
         self, params: Params, tokens_bt: jax.Array, segment_bt: jax.Array, position_bt: jax.Array,
         branch_bt: jax.Array | None = None,
     ) -> jax.Array:  # fmt: skip
-        """The score of each conversation up to each of its tokens: [b, t] of float32. Arguments as of `Model.hidden`."""
+        """The score of each conversation up to each token: [b, t] of float32. Arguments as of `Model.hidden`."""
         decoder = {name: params[name] for name in self.model.abstract_params}
         hidden_btd = self.model.hidden(decoder, tokens_bt, segment_bt, position_bt, branch_bt)
         # a sum in float32: a product of bfloat16 would round a score, which the loss compares with another
-        score_btr = jnp.einsum(
-            "btd,dr->btr", hidden_btd.astype(jnp.float32), params["reward_dr"], precision=jax.lax.Precision.HIGHEST
+        score_bta = jnp.einsum(
+            "btd,da->bta", hidden_btd.astype(jnp.float32), params["reward_da"], precision=jax.lax.Precision.HIGHEST
         )
-        return score_btr[..., 0] + params["reward_bias_r"][0]
+        return score_bta[..., 0] + params["reward_bias_a"][0]

@@ -38,7 +38,7 @@ AXES: dict[str, tuple[str, Any, Any]] = {
     "u": ("depth_of_a_panel", None, None),
     "o": ("outputs_of_a_panel", None, None),
     "z": ("weights_side_by_side", None, None),
-    "r": ("reward", None, None),
+    "a": ("score", None, None),
 }
 _log = logging.getLogger(__name__)
 

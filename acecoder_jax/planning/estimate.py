@@ -20,8 +20,8 @@ ASSUMPTIONS = (
     f"products at {MATRIX_SHARE:.0%} of the peak, memory at {MEMORY_SHARE:.0%} and links at {LINK_SHARE:.0%} of the "
     "sheet; a time is given as overlapped wholly .. not at all",
     f"{FREE_SHARE:.0%} of the memory is left free",
-    "decode and prefill move the weights and the keys and values of rows of the assumed length; other programs what the "
-    "compiled text says, a loop as often as it turns",
+    "decode and prefill move the weights and the keys and values of rows of the assumed length; other programs what "
+    "the compiled text says, a loop as often as it turns",
     "kernels count every block of their grid, the blocks that a causal mask skips too",
     "nothing but these programs takes time: no sandbox (it scores while others decode), no checkpoint, no host",
 )

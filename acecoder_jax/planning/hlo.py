@@ -87,7 +87,8 @@ def moved(text: str, turns: Mapping[str, float]) -> Moved:
                     visit(computations[name], times, traffic)
             elif one.opcode in ("fusion", "async-start"):
                 for name in one.called("calls"):
-                    visit(computations[name], times, False)
+                    if name in computations:  # of some asynchronous copies the text has the call alone
+                        visit(computations[name], times, False)
 
     visit(computations[entry], 1.0, True)
     for kind, times, size in found.values():
@@ -154,7 +155,7 @@ def shape_bytes(type_text: str, everywhere: bool = True) -> int:
 def link_bytes(one: Instruction, computation: Computation) -> float:
     """Bytes that a device sends in a collective, by a ring over its group of n (Thakur et al. 2005).
 
-    All-gather and all-to-all: (n - 1)/n of the result; reduce-scatter: (n - 1)/n of the operand; all-reduce: twice that.
+    All-gather, all-to-all: (n - 1)/n of the result; reduce-scatter: (n - 1)/n of the operand; all-reduce: twice that.
     """
     operands = sum(shape_bytes(computation[name].type) for name in one.operands if name in computation)
     share = 1 - 1 / group_size(one.rest)
@@ -177,15 +178,17 @@ def group_size(rest: str) -> float:
         return int(found[1])
     if found := re.search(r"replica_groups=mesh\[([^\]]*)\]\s*\{([^}]*)\}", rest):
         sizes = dict(re.findall(r"'([^']+)'=(\d+)", found[1]))
-        return math.prod(int(part or sizes[name]) for name, part in re.findall(r"'([^']+)'(?::\(\d+\)(\d+))?", found[2]))
+        return math.prod(
+            int(part or sizes[name]) for name, part in re.findall(r"'([^']+)'(?::\(\d+\)(\d+))?", found[2])
+        )
     return math.inf
 
 
 def traffic_bytes(one: Instruction, computation: Computation, computations: Mapping[str, Computation]) -> float:
-    """Bytes that one instruction reads and writes in the large memory; of a slice, or of an update in place, its own."""
+    """Bytes that an instruction reads and writes in the large memory; of a slice, or of an update in place, its own."""
     if one.opcode in _NO_TRAFFIC or one.opcode.endswith("-done"):
         return 0.0
-    if one.opcode == "fusion" and (names := one.called("calls")):
+    if one.opcode == "fusion" and (names := one.called("calls")) and names[0] in computations:
         return _fusion_bytes(one, computation, computations[names[0]])
     reads = [_large(computation, name) for name in one.operands]
     if one.opcode in ("dynamic-slice", "slice", "gather"):
@@ -233,9 +236,7 @@ def _scope(one: Instruction) -> str:
     return found[1] if found else ""
 
 
-def _turns(
-    one: Instruction, computations: Mapping[str, Computation], turns: Mapping[str, float]
-) -> float | None:
+def _turns(one: Instruction, computations: Mapping[str, Computation], turns: Mapping[str, float]) -> float | None:
     if noted := re.search(r'"?known_trip_count"?:?=?\{"n":"(\d+)"', one.rest):
         return int(noted[1])
     limits = set(_limits(computations[one.called("condition")[0]], computations))

@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclasses.dataclass
 class Counted:
-    """operations: over all devices together. unknown: the scopes of loops whose turns nobody told: each counted once."""
+    """operations: of all devices together. unknown: scopes of loops whose turns nobody told: counted once."""
 
     operations: float = 0.0
     unknown: set[str] = dataclasses.field(default_factory=set)
@@ -47,7 +47,7 @@ def _one(eqn: Any, turns: Mapping[str, float], unknown: set[str]) -> float:
         scope = str(eqn.source_info.name_stack)
         told = [number for part, number in turns.items() if part in scope.split("/")]
         if not told and sum(inner):
-            unknown.add(scope or "a loop within a kernel")
+            unknown.add(scope or "a loop without a name")
         return (told[-1] if told else 1) * sum(inner)
     if name == "cond":
         return max(inner, default=0.0)

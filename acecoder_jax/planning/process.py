@@ -77,11 +77,19 @@ def main() -> None:
         raise ValueError(f"topology {job.topology!r}: unknown chip {kind!r}; there are v4, v5e, v5p, v6e")
     # a v4 or v5p chip has two cores, which programs see as one device
     more = {"chip_config_name": "megacore"} if kind in ("v4", "v5p") else {}
-    devices = topologies.get_topology_desc(platform="tpu", topology_name=job.topology, **more).devices
+
+    def devices_of(name: str) -> Any:
+        return topologies.get_topology_desc(platform="tpu", topology_name=name, **more).devices
+
+    devices = devices_of(job.topology)
+    if len({device.process_index for device in devices}) == 1:
+        host = devices
+    else:  # for a part of a slice the compiler may refuse: a host is a slice of its own
+        host = devices_of(f"{kind}:2x2x1" if kind in ("v4", "v5p") else f"{kind}:2x2")
     reward = None if job.reward is None else sizes_of(job.reward)
     lengths = Lengths(**job.lengths)
     for answer in search.answers(
-        job.config, sizes_of(job.sizes), devices, lengths, chips.CHIPS[kind], compiler.compile_program, reward
+        job.config, sizes_of(job.sizes), devices, host, lengths, chips.CHIPS[kind], compiler.compile_program, reward
     ):
         print(_ANSWER + json.dumps(answer), flush=True)
 

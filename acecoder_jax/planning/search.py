@@ -15,17 +15,17 @@ from acecoder_jax.planning.target import Program, Target, rl_target, rm_target
 
 
 def answers(
-    config: Mapping[str, Any], sizes: ModelConfig, devices: Sequence[jax.Device], lengths: Lengths, chip: Chip,
-    compiled: Callable[[Program], Compiled], reward: ModelConfig | None = None,
+    config: Mapping[str, Any], sizes: ModelConfig, devices: Sequence[jax.Device], host: Sequence[jax.Device],
+    lengths: Lengths, chip: Chip, compiled: Callable[[Program], Compiled], reward: ModelConfig | None = None,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """As `process.plan` says. The last answer, {"most_rows": n}, is the largest micro-batch that fits, compiled; 0 for
-    none. compiled: compiles a program.
+    none. host: the devices of one host, where it samples. compiled: compiles a program.
     """
 
     def target(rows: int | None = None) -> Target:
         if config["stage"] == "train_rm":
             return rm_target(config, sizes, devices, lengths, rows)
-        return rl_target(config, sizes, devices, lengths, reward, rows)
+        return rl_target(config, sizes, devices, host, lengths, reward, rows)
 
     first = target()
     yield {"about": about(first, devices)}
@@ -68,15 +68,18 @@ def fits(one: Compiled, free: float) -> bool:
 
 def beside(target: Target, name: str) -> int:
     """Bytes a device of the arrays that are held while a program runs and are none of its arguments."""
-    takes = target.programs[name].takes
-    return sum(size for held, size in target.held.items() if held not in takes and held not in target.passing)
+    program = target.programs[name]
+    return sum(
+        size
+        for held, size in target.held.items()
+        if held not in program.takes and (held not in target.passing or held in program.needs)
+    )
 
 
 def about(target: Target, devices: Sequence[jax.Device]) -> dict[str, Any]:
     """What there is to say of a target before anything is compiled."""
-    hosts = len({device.process_index for device in devices})
     return {
-        "devices": len(devices), "hosts": hosts, "kind": devices[0].device_kind, "held": target.held,
+        "devices": len(devices), "hosts": target.hosts, "kind": devices[0].device_kind, "held": target.held,
         "passing": target.passing, "shards": target.shards, "moved": target.moved,
         "beside": {name: beside(target, name) for name in target.programs},
     }  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from acecoder_jax.chips import Chip
-from acecoder_jax.models import flops
+from acecoder_jax.models import flops, lora
 from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.planning import estimate
 from acecoder_jax.planning.compile import Compiled
@@ -43,9 +43,7 @@ def parts(about: Mapping[str, Any], answers: Sequence[Mapping[str, Any]], chip: 
     for one in answers:
         fields = one["compiled"]
         collectives = {kind: (float(number), float(size)) for kind, (number, size) in fields["collectives"].items()}
-        compiled = Compiled(
-            **{**fields, "collectives": collectives, "unknown_loops": tuple(fields["unknown_loops"])}
-        )
+        compiled = Compiled(**{**fields, "collectives": collectives, "unknown_loops": tuple(fields["unknown_loops"])})
         name = one["program"]
         seconds = estimate.seconds(compiled, chip, one["devices"], about["moved"].get(name))
         beside = about["beside"][name]
@@ -121,7 +119,8 @@ def step(
     else:
         samples = config["prompts_per_rollout"] * config["samples_per_prompt"]
         tokens, predicted = np.arange(round(lengths.whole)), round(lengths.response)
-        useful = config["passes"] * samples * flops.update(sizes, tokens, predicted)
+        adapter = lora.make(**config["lora"])
+        useful = config["passes"] * samples * flops.update(sizes, tokens, predicted, adapter)
         # log-probs once or twice, and the sampling itself
         rest = (base["log-probs"].calls + 1) * samples * flops.forward(sizes, tokens, predicted)
     update = times["update"]
@@ -153,8 +152,8 @@ def advice(found: Sequence[Part], config: Mapping[str, Any], chip: Chip, shards:
 def _sampler_advice(config: Mapping[str, Any]) -> list[str]:
     engine, mesh = config["engine"], config["decode_mesh"]
     return [
-        f"  fewer engine.slots (now {engine['slots']}), or a smaller engine.cache_tokens (now {engine['cache_tokens']}; "
-        "0 is room for every slot to be full)",
+        f"  fewer engine.slots (now {engine['slots']}), or a smaller engine.cache_tokens (now {engine['cache_tokens']}, "
+        "where 0 is room for every slot to be full)",
         f"  more decode_mesh.tensor (now {mesh['tensor']}): it splits the weights and the cache",
         *([] if engine["int8"] else ["  engine.int8=True: half of the weights"]),
         "  more fsdp for the trainer's arrays, which lie beside it: more devices",
@@ -173,12 +172,15 @@ def _trainer_advice(config: Mapping[str, Any], one: Part, shards: int, most: int
     if mesh["data"] > 1:
         lines.append(f"  mesh.data=1 (now {mesh['data']}) and more fsdp: no copies of the state")
     lines += [
-        f"  more mesh.tensor (now {mesh['tensor']}): splits the vocabulary, heads and hidden units, and lets trainer.rows "
-        "be fewer",
+        f"  more mesh.tensor (now {mesh['tensor']}), then fewer trainer.rows: splits vocabulary, heads and hidden units",
         f"  more mesh.context (now {mesh['context']}): splits the time of a row",
     ]
     if shape.get("logit_chunk", 0) > 512:
         lines.append(f"  a smaller trainer.logit_chunk (now {shape['logit_chunk']})")
+    if "offload" in shape and not shape["offload"]:
+        lines.append("  trainer.offload=('optimizer', 'reference'): they wait in the host's memory")
+    if "lora" in config and not config["lora"]["rank"]:
+        lines.append("  lora.rank=32: no gradient, moments or float32 copy of the model, and no reference")
     if config.get("algorithm_args", {}).get("kl_coef"):
         lines.append("  algorithm_args.kl_coef=0: no reference is held")
     return [*lines, "  more devices"]

@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from acecoder_jax import algorithms, parallel
+from acecoder_jax.models import lora
 from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.models.decoder import Model
 from acecoder_jax.models.reward_head import RewardModel
@@ -25,6 +26,7 @@ from acecoder_jax.planning.lengths import Lengths
 from acecoder_jax.sampling.draw import Needs, SamplingParams
 from acecoder_jax.sampling.engine import Engine
 from acecoder_jax.sampling.steps import DECODE_STEPS
+from acecoder_jax.training import offload
 from acecoder_jax.training.pairs import TokenPair, pack_pairs
 from acecoder_jax.training.reward_trainer import make_reward_trainer, make_scores
 from acecoder_jax.training.trainer import make_trainer
@@ -35,7 +37,7 @@ from acecoder_jax.types import Completion
 @dataclasses.dataclass(frozen=True)
 class Program:
     """trace: the jitted function, traced. turns: how often its loops turn, by their scopes. takes: which of the run's
-    arrays are its arguments. calls: how often a step calls it, on each device.
+    arrays are its arguments. calls: how often a step calls it, on each device. needs: passing arrays beside it.
     """
 
     trace: Callable[[], Any]
@@ -43,6 +45,7 @@ class Program:
     turns: Mapping[str, float]
     takes: tuple[str, ...]
     calls: float
+    needs: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +61,16 @@ class Target:
     passing: tuple[str, ...]
     shards: int
     most_rows: int
+    hosts: int
     moved: dict[str, float]
 
 
 def bytes_a_device(tree: Any) -> int:
-    """Bytes of a tree of shapes with shardings on its fullest device."""
+    """Bytes of a tree of shapes with shardings on each device, what waits in the host's memory left out."""
     return sum(
-        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+        if leaf.sharding.memory_kind != offload.HOST
     )
 
 
@@ -76,18 +82,19 @@ def shaped(tree: Any, shardings: Any, dtype: Any = None) -> Any:
 
 
 def rl_target(
-    config: Mapping[str, Any], model_config: ModelConfig, devices: Sequence[jax.Device], lengths: Lengths,
-    reward_config: ModelConfig | None = None, rows: int | None = None,
+    config: Mapping[str, Any], model_config: ModelConfig, devices: Sequence[jax.Device], host: Sequence[jax.Device],
+    lengths: Lengths, reward_config: ModelConfig | None = None, rows: int | None = None,
 ) -> Target:  # fmt: skip
     """Reinforcement learning by a config of stages/train_rl.py.
 
-    reward_config: of a reward model on the same mesh. rows: instead of the config's.
+    host: the devices of one host, where it samples. reward_config: of a reward model on the same mesh. rows: instead of
+    the config's.
     """
     mesh = parallel.make_mesh(**config["mesh"], devices=devices)
     dtype = jnp.dtype(config["dtype"])
     shape = config["trainer"] | ({} if rows is None else {"rows": rows})
     algorithm = algorithms.make(config["algorithm"], **config["algorithm_args"])
-    model = Model(model_config, dtype, config["remat"])
+    model = Model(model_config, dtype, config["remat"], lora=lora.make(**config["lora"]))
     samples = config["prompts_per_rollout"] * config["samples_per_prompt"]
     minibatch = min(config["minibatch"], samples)
     updates = -(-samples // minibatch) * config["passes"]
@@ -95,8 +102,11 @@ def rl_target(
         trainer = make_trainer(model, algorithm.loss, mesh, updates=1, optimizer=config["optimizer"], **shape)
     state = shaped(trainer.abstract, trainer.shardings)
     held = {"parameters": state.params, "optimiser": dataclasses.replace(state, params={})}
-    if algorithm.needs_ref:
-        held["reference"] = shaped(trainer.abstract.params, trainer.shardings.params, dtype)
+    base = shaped(model.abstract_params, trainer.model_shardings, dtype) if model.lora else None
+    if base is not None:
+        held["frozen base"] = base
+    elif algorithm.needs_ref:
+        held["reference"] = shaped(trainer.abstract.params, trainer.model_shardings, dtype)
     if config["off_policy_steps"]:
         held["sampling policy"] = shaped(trainer.abstract.params, trainer.shardings.params, dtype)
     few = [_completion(sample) for sample in range(minibatch)]
@@ -107,12 +117,14 @@ def rl_target(
     packed = functools.partial(lengths.turns, mesh, shape["rows"], shape["row_tokens"], shape["logit_chunk"])
     programs = {
         "update": Program(
-            lambda: trainer.update.run.trace(state, placed(batch.arrays, mesh), batch.micro_batches),
-            mesh, packed(minibatch), ("parameters", "optimiser"), updates,
+            lambda: trainer.update.run.trace(state, placed(batch.arrays, mesh), batch.micro_batches, base),
+            mesh, packed(minibatch), ("parameters", "optimiser", "frozen base"), updates,
         ),
         "log-probs": Program(
-            lambda: trainer.logps.run.trace(state.params, placed(plain.arrays, mesh), plain.micro_batches),
-            mesh, packed(samples), ("parameters",), 1 + algorithm.needs_ref,
+            lambda: trainer.logps.run.trace(
+                trainer.whole(state.params, base), placed(plain.arrays, mesh), plain.micro_batches
+            ),
+            mesh, packed(samples), ("parameters", "frozen base"), 1 + algorithm.needs_ref, ("reference",),
         ),
     }  # fmt: skip
     if reward_config is not None:
@@ -127,25 +139,24 @@ def rl_target(
             lambda: scores.run.trace(params, placed(arrays, mesh), plain.micro_batches),
             mesh, packed(samples), ("reward model",), 1,
         )  # fmt: skip
-    sampler = _sampler(config, model_config, devices, lengths, samples)
+    sampler = _sampler(config, model_config, host, lengths, samples * len(host) / len(devices))
     return Target(
         programs | sampler.programs,
         {name: bytes_a_device(tree) for name, tree in held.items()} | sampler.held,
-        () if config["off_policy_steps"] else sampler.passing,
-        mesh.shape["data"] * mesh.shape["fsdp"], minibatch, sampler.moved,
+        (() if config["off_policy_steps"] else sampler.passing)
+        + (("reference",) if "reference" in config["trainer"]["offload"] else ()),
+        mesh.shape["data"] * mesh.shape["fsdp"], minibatch, len(devices) // len(host), sampler.moved,
     )  # fmt: skip
 
 
 def _sampler(
-    config: Mapping[str, Any], model_config: ModelConfig, devices: Sequence[jax.Device], lengths: Lengths, samples: int
+    config: Mapping[str, Any], model_config: ModelConfig, host: Sequence[jax.Device], lengths: Lengths, samples: float
 ) -> Target:
-    """The engine on the devices of the first host: every host has one like it and takes its part of the samples."""
-    local = [device for device in devices if device.process_index == devices[0].process_index]
-    hosts = len(devices) / len(local)
+    """The engine of a host and its part of the samples."""
     names = types.SimpleNamespace(eos_token_id=0, convert_tokens_to_ids=lambda token: None)
     engine = Engine(
         model_config, names, seed=0, dtype=jnp.dtype(config["dtype"]),
-        mesh=parallel.make_mesh(**config["decode_mesh"], devices=local),
+        mesh=parallel.make_mesh(**config["decode_mesh"], devices=host),
         max_prompt_tokens=config["max_prompt_tokens"], max_new_tokens=config["max_new_tokens"], **config["engine"],
     )  # fmt: skip
     needs = Needs.of([SamplingParams(max_new_tokens=config["max_new_tokens"], **config["sampling"])])
@@ -154,10 +165,8 @@ def _sampler(
     held = {"sampler's weights": bytes_a_device(weights), "KV cache": bytes_a_device(pages)}
     busy = lengths.busy_slots(layout)
     kv = busy * (lengths.prompt + lengths.response / 2) * engine.token_bytes / engine.mesh.size
-    steps = samples / hosts * lengths.response / busy
-    reads = (
-        samples / config["samples_per_prompt"] / hosts * lengths.prompt / (layout.prefill_rows * layout.prefill_width)
-    )
+    steps = samples * lengths.response / busy
+    reads = samples / config["samples_per_prompt"] * lengths.prompt / (layout.prefill_rows * layout.prefill_width)
     traced: dict[str, Any] = {}
 
     def trace(name: str) -> Any:
@@ -172,7 +181,7 @@ def _sampler(
                 lambda: trace("decode"), engine.mesh, {DECODE_STEPS: chunk}, takes, math.ceil(steps / chunk)
             ),
         },
-        held, ("KV cache",), 1, layout.slots,
+        held, ("KV cache",), 1, layout.slots, 1,
         {"prefill": held["sampler's weights"], "decode": chunk * (held["sampler's weights"] + kv)},
     )  # fmt: skip
 
@@ -193,12 +202,12 @@ def rm_target(
     batch = pack_pairs(pairs, rows=trainer.rows, row_tokens=trainer.row_tokens)
     turns = lengths.turns(mesh, trainer.rows, trainer.row_tokens, trainer.row_tokens, 2 * config["batch"])
     update = Program(
-        lambda: trainer.update.run.trace(state, placed(batch.arrays, mesh), batch.micro_batches),
+        lambda: trainer.update.run.trace(state, placed(batch.arrays, mesh), batch.micro_batches, None),
         mesh, turns, ("parameters", "optimiser"), 1,
     )  # fmt: skip
     return Target(
         {"update": update}, {name: bytes_a_device(tree) for name, tree in held.items()}, (),
-        mesh.shape["data"] * mesh.shape["fsdp"], config["batch"], {},
+        mesh.shape["data"] * mesh.shape["fsdp"], config["batch"], len({device.process_index for device in devices}), {},
     )  # fmt: skip
 
 

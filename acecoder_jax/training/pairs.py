@@ -20,7 +20,7 @@ class TokenPair:
 
 
 def pack_pairs(pairs: Sequence[TokenPair], *, rows: int, row_tokens: int) -> Packed:
-    """Pairs in micro-batches of `rows` rows, first-fit decreasing by their lengths; each weighs 1 / the number of pairs.
+    """Pairs in micro-batches of `rows` rows, first-fit decreasing by length; each weighs 1 / the number of pairs.
 
     [5, 6] before [7] in a row of 4 -> tokens [5, 6, 7, 0], segment [1, 1, 2, 0], position [0, 1, 0, 0], weight [0, 1,
     0, 0], other [0, 2, 0, 0]. Places are where the chosen one's score is read. ValueError for a pair longer than a row.

@@ -63,9 +63,7 @@ def make_reward_trainer(
 def make_scores(model: RewardModel, mesh: Mesh, *, rows: int, row_tokens: int, attention: str = "auto") -> PerToken:
     """The function (params, sequences) -> the scores after each wanted token of each sequence but its last."""
     there = on_mesh(model, mesh, attention)
-    return per_token(
-        lambda params, batch: _scores(there, params, batch), rows=rows, row_tokens=row_tokens, mesh=mesh
-    )
+    return per_token(lambda params, batch: _scores(there, params, batch), rows=rows, row_tokens=row_tokens, mesh=mesh)
 
 
 def on_mesh(model: RewardModel, mesh: Mesh, attention: str) -> RewardModel:
@@ -75,6 +73,4 @@ def on_mesh(model: RewardModel, mesh: Mesh, attention: str) -> RewardModel:
 
 
 def _scores(model: RewardModel, params: Params, batch: Mapping[str, jax.Array]) -> jax.Array:
-    return model.scores(
-        params, batch["tokens_bt"], batch["segment_bt"], batch["position_bt"], batch.get("branch_bt")
-    )
+    return model.scores(params, batch["tokens_bt"], batch["segment_bt"], batch["position_bt"], batch.get("branch_bt"))

@@ -59,6 +59,7 @@ class PerToken:
     mesh: jax.sharding.Mesh | None
 
     def __call__(self, params: Params, sequences: list[TokenSequence]) -> list[np.ndarray]:
+        """Packs, runs, and takes the numbers back out."""
         packed = self.pack(sequences)
         arrays = place(packed.arrays, self.mesh)
         with parallel.LAUNCHES:

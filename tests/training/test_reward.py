@@ -1,0 +1,91 @@
+"""Reward models: the head, pairs in rows, the loss by hand, and an update that learns which program is better."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from acecoder_jax import parallel
+from acecoder_jax.models.config import ModelConfig
+from acecoder_jax.models.reward_head import RewardModel
+from acecoder_jax.training import state
+from acecoder_jax.training.pairs import TokenPair, pack_pairs
+from acecoder_jax.training.reward_loss import bradley_terry
+from acecoder_jax.training.reward_trainer import make_reward_trainer, make_scores
+from acecoder_jax.training.packing import TokenSequence
+
+CONFIG = ModelConfig(
+    vocab_size=16, hidden_size=8, intermediate_size=16, num_layers=2, num_heads=2, num_kv_heads=1, head_dim=4
+)
+MODEL = RewardModel.make(CONFIG, jnp.float32, "none")
+A, B, C = np.array([5, 6]), np.array([7]), np.array([1, 2, 3])
+
+
+def parameters(seed=0):
+    decoder = MODEL.model.init(jax.random.key(seed))
+    return MODEL.with_head(decoder | {"head_dv": jnp.zeros((8, 16))}, jax.random.key(seed + 1))
+
+
+def test_the_head_is_a_linear_layer_on_the_hidden_states():
+    params = parameters() | {"reward_bias_a": jnp.array([0.5])}
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(lambda leaf: leaf.shape, MODEL.abstract_params)
+    assert "head_dv" not in params
+    tokens, ones, positions = jnp.array([[1, 2, 3]]), jnp.ones((1, 3), jnp.int32), jnp.arange(3)[None]
+    score_bt = MODEL.scores(params, tokens, ones, positions)
+    decoder = {name: params[name] for name in MODEL.model.abstract_params}
+    hidden_btd = MODEL.model.hidden(decoder, tokens, ones, positions)
+    np.testing.assert_allclose(score_bt, (hidden_btd @ params["reward_da"])[..., 0] + 0.5, rtol=1e-5)
+
+
+def test_pairs_in_rows():
+    packed = pack_pairs([TokenPair(A, B)], rows=1, row_tokens=4)
+    assert {name: array[0, 0].tolist() for name, array in packed.arrays.items()} == {
+        "tokens_mbt": [5, 6, 7, 0], "segment_mbt": [1, 1, 2, 0], "position_mbt": [0, 1, 0, 0],
+        "loss_weight_mbt": [0, 1, 0, 0], "other_mbt": [0, 2, 0, 0],
+    }  # fmt: skip
+    packed = pack_pairs([TokenPair(A, B), TokenPair(C, A), TokenPair(B, A)], rows=2, row_tokens=8)
+    assert packed.micro_batches == 1 and packed.places == ((0, 0, 6), (0, 0, 2), (0, 1, 0))
+    with pytest.raises(ValueError, match="a pair of 5 tokens together is longer than a row of 4"):
+        pack_pairs([TokenPair(C, A)], rows=1, row_tokens=4)
+    with pytest.raises(ValueError, match="no pairs"):
+        pack_pairs([], rows=1, row_tokens=4)
+
+
+def test_the_loss_by_hand():
+    packed = pack_pairs([TokenPair(A, B), TokenPair(B, A)], rows=1, row_tokens=8)
+    batch = {f"{name.removesuffix('_mbt')}_bt": array[0] for name, array in packed.arrays.items()}
+    score_bt = jnp.array([[9.0, 2.0, 1.0, -1.0, 9.0, 3.0, 9.0, 9.0]])  # 2 against 1, and -1 against 3
+    loss, metrics = bradley_terry(score_bt, batch)
+    assert loss == pytest.approx((np.log1p(np.exp(-1)) + np.log1p(np.exp(4))) / 2, rel=1e-6)
+    assert (metrics["accuracy"], metrics["margin"]) == (0.5, pytest.approx((1 - 4) / 2))
+
+
+def train(mesh, rows, pairs, steps=30):
+    with jax.set_mesh(mesh):
+        trainer = make_reward_trainer(
+            MODEL, mesh, updates=30, optimizer={"learning_rate": 3e-2}, rows=rows, row_tokens=8
+        )
+        now = state.create(jax.device_put(parameters(), trainer.shardings.params), trainer.optimizer, trainer.shardings)
+        history = []
+        for _ in range(steps):
+            now, metrics = trainer.update(now, pack_pairs(pairs, rows=trainer.rows, row_tokens=trainer.row_tokens))
+            history.append(float(metrics["loss"]))
+        scores = make_scores(trainer.model, mesh, rows=rows, row_tokens=8)
+        better = scores(now.params, [TokenSequence(np.append(pair.chosen, 0), {}) for pair in pairs])
+        worse = scores(now.params, [TokenSequence(np.append(pair.rejected, 0), {}) for pair in pairs])
+    return history, float(metrics["margin"]), np.mean([b[-1] - w[-1] for b, w in zip(better, worse, strict=True)])
+
+
+def test_an_update_learns_whatever_the_mesh_and_the_micro_batch():
+    pairs = [TokenPair(A, B), TokenPair(C, A), TokenPair(C, B), TokenPair(A[::-1], A)] * 2
+    alone, _, margin = train(parallel.make_mesh(fsdp=1, devices=jax.devices()[:1]), 2, pairs)
+    assert alone[-1] < 0.1 * alone[0] and margin > 2
+    spread, _, _ = train(parallel.make_mesh(data=2, fsdp=2, tensor=2), 8, pairs, steps=2)
+    np.testing.assert_allclose(spread, alone[:2], rtol=1e-4)
+
+
+def test_rows_that_cannot_be_split_over_the_mesh_are_refused():
+    with pytest.raises(ValueError, match="rows is 6: not a multiple of the 8 shards"):
+        make_reward_trainer(
+            MODEL, parallel.make_mesh(), updates=1, optimizer={"learning_rate": 1.0}, rows=6, row_tokens=8
+        )
