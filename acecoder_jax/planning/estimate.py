@@ -76,5 +76,6 @@ def most_rows(points: list[tuple[int, int]], room_bytes: float, shards: int, lim
     """
     (r0, b0), (r1, b1) = points[0], points[-1]
     slope = (b1 - b0) / (r1 - r0) if r1 != r0 else b0 / r0
-    rows = limit if slope <= 0 else min(limit, (room_bytes - b0) / slope + r0)
-    return max(0, int(rows) // shards * shards)
+    if slope <= 0:
+        return limit if b0 <= room_bytes else 0
+    return max(0, min(limit, int((room_bytes - b0) / slope + r0)) // shards * shards)

@@ -152,8 +152,8 @@ def advice(found: Sequence[Part], config: Mapping[str, Any], chip: Chip, shards:
 def _sampler_advice(config: Mapping[str, Any]) -> list[str]:
     engine, mesh = config["engine"], config["decode_mesh"]
     return [
-        f"  fewer engine.slots (now {engine['slots']}), or a smaller engine.cache_tokens (now {engine['cache_tokens']}, "
-        "where 0 is room for every slot to be full)",
+        f"  fewer engine.slots (now {engine['slots']}), or less engine.cache_tokens (now {engine['cache_tokens']}; "
+        "0 has room for every slot to be full)",
         f"  more decode_mesh.tensor (now {mesh['tensor']}): it splits the weights and the cache",
         *([] if engine["int8"] else ["  engine.int8=True: half of the weights"]),
         "  more fsdp for the trainer's arrays, which lie beside it: more devices",
@@ -172,7 +172,7 @@ def _trainer_advice(config: Mapping[str, Any], one: Part, shards: int, most: int
     if mesh["data"] > 1:
         lines.append(f"  mesh.data=1 (now {mesh['data']}) and more fsdp: no copies of the state")
     lines += [
-        f"  more mesh.tensor (now {mesh['tensor']}), then fewer trainer.rows: splits vocabulary, heads and hidden units",
+        f"  more mesh.tensor (now {mesh['tensor']}), then fewer trainer.rows: splits vocabulary, heads, hidden units",
         f"  more mesh.context (now {mesh['context']}): splits the time of a row",
     ]
     if shape.get("logit_chunk", 0) > 512:

@@ -26,7 +26,7 @@ FileNames
 %gather_begins (part: f32[1,16]) -> (f32[1,16], f32[1,64], u32[]) {
   %part = f32[1,16]{1,0:T(8,128)} parameter(0)
   %all-gather.1 = f32[1,64]{1,0:T(8,128)} all-gather(%part), channel_id=7, replica_groups=mesh['a'=4] {'a'}
-  ROOT %begun = (f32[1,16]{1,0}, f32[1,64]{1,0}, /*index=2*/u32[]) custom-call(%part, %all-gather.1), custom_call_target="x"
+  ROOT %begun = (f32[1,16]{1,0}, f32[1,64]{1,0}, /*index=2*/u32[]) custom-call(%part, %all-gather.1)
 }
 
 %gather_ends (part.1: f32[1,16]) -> f32[1,64] {
@@ -64,7 +64,7 @@ ENTRY %main (x: f32[3,16]) -> f32[3,16] {
   %x = f32[3,16]{1,0:T(8,128)} parameter(0)
   %first = s32[]{:T(128)} constant(0)
   %before = (s32[]{:T(128)}, f32[3,16]{1,0:T(8,128)}) tuple(%first, %x)
-  %loop = (s32[]{:T(128)}, f32[3,16]{1,0:T(8,128)}) while(%before), condition=%condition, body=%body, metadata={op_name="jit(f)/layers/while"}
+  %loop = (s32[], f32[3,16]{1,0}) while(%before), condition=%condition, body=%body, metadata={op_name="layers/while"}
   ROOT %y = f32[3,16]{1,0:T(8,128)} get-tuple-element(%loop), index=1
 }
 """
@@ -84,7 +84,7 @@ def test_a_text_as_a_tpu_s_compiler_writes_it():
 def test_a_loop_whose_turns_are_told_by_its_scope():
     text = TEXT.replace("constant(3)", "get-tuple-element(%state.1), index=0")
     assert hlo.moved(text, {"layers": 5}).collectives["all-gather"][0] == 5
-    assert hlo.moved(text, {"other": 5}).unknown == {"jit(f)/layers/while"}
+    assert hlo.moved(text, {"other": 5}).unknown == {"layers/while"}
     assert hlo.moved(text, {"other": 5}).collectives["all-gather"][0] == 1
 
 

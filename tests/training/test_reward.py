@@ -9,10 +9,10 @@ from acecoder_jax import parallel
 from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.models.reward_head import RewardModel
 from acecoder_jax.training import state
+from acecoder_jax.training.packing import TokenSequence
 from acecoder_jax.training.pairs import TokenPair, pack_pairs
 from acecoder_jax.training.reward_loss import bradley_terry
 from acecoder_jax.training.reward_trainer import make_reward_trainer, make_scores
-from acecoder_jax.training.packing import TokenSequence
 
 CONFIG = ModelConfig(
     vocab_size=16, hidden_size=8, intermediate_size=16, num_layers=2, num_heads=2, num_kv_heads=1, head_dim=4
