@@ -46,7 +46,7 @@ def _one(eqn: Any, turns: Mapping[str, float], unknown: set[str]) -> float:
     if name == "while":
         scope = str(eqn.source_info.name_stack)
         told = [number for part, number in turns.items() if part in scope.split("/")]
-        if not told and sum(inner):
+        if not told and any(inner):
             unknown.add(scope or "a loop without a name")
         return (told[-1] if told else 1) * sum(inner)
     if name == "cond":

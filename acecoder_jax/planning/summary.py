@@ -80,7 +80,7 @@ def fits(one: Part, chip: Chip) -> bool:
 
 def work_rows(about: Mapping[str, Any], found: Sequence[Part]) -> list[tuple[str, ...]]:
     """A row a program under WORK_COLUMNS: of one call; operations of all its devices, the rest of one."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for one in found:
         compiled, seconds = one.compiled, one.seconds
         moved = about["moved"].get(one.name, compiled.moved_bytes)

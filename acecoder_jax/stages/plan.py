@@ -42,7 +42,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     lengths = Lengths(**config.assumed)
     step = summary.step(found, target, sizes, lengths, chip, about["devices"])
     store.write_json(workdir / "plan.json", {"job": dataclasses.asdict(job), "answers": answers, "step": step})
-    show(config, target, about, found, chip, most, step)
+    show(config, target, about | {"mesh": answers[1]["mesh"]}, found, chip, most, step)
     for line in summary.advice(found, target, chip, about["shards"], most) or ["everything fits"]:
         print(line)
 
@@ -96,7 +96,7 @@ def show(
 ) -> None:  # fmt: skip
     """The tables, the estimate and what it assumes."""
     title = f"{config.target} on {config.topology}: {about['devices']} devices, {about['hosts']} hosts"
-    print(f"{title}\nmesh {dict(target.mesh)}, rows x tokens {target.trainer.rows} x {target.trainer.row_tokens}")
+    print(f"{title}\nmesh {about['mesh']}, rows x tokens {target.trainer.rows} x {target.trainer.row_tokens}")
     metrics.table("held, GiB a device", ("what", "GiB"), summary.held_rows(about))
     metrics.table("memory, GiB a device", summary.MEMORY_COLUMNS, summary.memory_rows(found, chip))
     metrics.table("work of a call", summary.WORK_COLUMNS, summary.work_rows(about, found))
