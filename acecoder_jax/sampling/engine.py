@@ -84,9 +84,8 @@ class Engine:
     ):
         dtype = jnp.dtype(dtype)
         self.mesh = parallel.make_mesh(devices=jax.local_devices()[:1]) if mesh is None else mesh
-        platform = self.mesh.devices.flat[
-            0
-        ].platform  # not this process's own: a plan is for devices that are not there
+        # of its own devices, not of this process: a plan is for devices that are not there
+        platform = self.mesh.devices.flat[0].platform
         backend = attention.choose(backend, platform)
         page = math.gcd(prefill_width, 128 if backend == "tpu" else 16) if page is None else page
         numbers = (slots, max_prompt_tokens, max_new_tokens, chunk, prefill_rows, prefill_width, prefill_calls, page)
