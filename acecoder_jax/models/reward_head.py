@@ -44,11 +44,11 @@ class RewardModel:
 
     def scores(
         self, params: Params, tokens_bt: jax.Array, segment_bt: jax.Array, position_bt: jax.Array,
-        branch_bt: jax.Array | None = None,
+        branch_bt: jax.Array | None = None, sums: Params | None = None,
     ) -> jax.Array:  # fmt: skip
         """The score of each conversation up to each token: [b, t] of float32. Arguments as of `Model.hidden`."""
         decoder = {name: params[name] for name in self.model.abstract_params}
-        hidden_btd = self.model.hidden(decoder, tokens_bt, segment_bt, position_bt, branch_bt)
+        hidden_btd = self.model.hidden(decoder, tokens_bt, segment_bt, position_bt, branch_bt, sums)
         # a sum in float32: a product of bfloat16 would round a score, which the loss compares with another
         score_bta = jnp.einsum(
             "btd,da->bta", hidden_btd.astype(jnp.float32), params["reward_da"], precision=jax.lax.Precision.HIGHEST

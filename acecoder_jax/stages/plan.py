@@ -8,6 +8,7 @@ WORKDIR/plan.json has all numbers. A second start with the same plan prints them
 
 import dataclasses
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,8 @@ def earlier(path: Path, job: process.Job) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     plan = store.read_json(path)
-    return plan["answers"] if plan["job"] == dataclasses.asdict(job) else []
+    same = plan["job"] == json.loads(json.dumps(dataclasses.asdict(job)))  # a list for a tuple, as the file has it
+    return plan["answers"] if same else []
 
 
 def compile_all(job: process.Job) -> list[dict[str, Any]]:

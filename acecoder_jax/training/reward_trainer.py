@@ -53,10 +53,10 @@ def make_reward_trainer(
     abstract = state.abstract(model.abstract_params, adam)
     shardings = state.state_shardings(abstract, mesh)
 
-    def objective(params: Params, batch: dict[str, jax.Array]) -> tuple[jax.Array, Metrics]:
-        return bradley_terry(_scores(model, params, batch), batch)
+    def objective(params: Params, batch: dict[str, jax.Array], sums: Params | None) -> tuple[jax.Array, Metrics]:
+        return bradley_terry(_scores(model, params, batch, sums), batch)
 
-    update = update_of(objective, adam, mesh=mesh, shardings=shardings)
+    update = update_of(model.model, objective, adam, mesh=mesh, shardings=shardings)
     return RewardTrainer(model, adam, schedule, update, abstract, shardings, rows, row_tokens)
 
 
@@ -72,5 +72,9 @@ def on_mesh(model: RewardModel, mesh: Mesh, attention: str) -> RewardModel:
     return RewardModel(dataclasses.replace(model.model, attention=backend))
 
 
-def _scores(model: RewardModel, params: Params, batch: Mapping[str, jax.Array]) -> jax.Array:
-    return model.scores(params, batch["tokens_bt"], batch["segment_bt"], batch["position_bt"], batch.get("branch_bt"))
+def _scores(
+    model: RewardModel, params: Params, batch: Mapping[str, jax.Array], sums: Params | None = None
+) -> jax.Array:
+    return model.scores(
+        params, batch["tokens_bt"], batch["segment_bt"], batch["position_bt"], batch.get("branch_bt"), sums
+    )

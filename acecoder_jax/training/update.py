@@ -147,9 +147,7 @@ def make_update(
 ) -> Update:
     """The update of a policy by a loss over its log-probs; the rest is as in `update_of`."""
 
-    def objective(
-        params: Params, batch: dict[str, jax.Array], sums: Params | None
-    ) -> tuple[jax.Array, Metrics]:
+    def objective(params: Params, batch: dict[str, jax.Array], sums: Params | None) -> tuple[jax.Array, Metrics]:
         logp_bt, entropy_bt = token_logps(model, params, batch, logit_chunk, sums=sums)
         return loss(logp_bt, entropy_bt, batch)
 
@@ -164,7 +162,7 @@ def update_of(
     mesh: jax.sharding.Mesh | None = None,
     shardings: TrainState | None = None,
 ) -> Update:
-    """The update by an objective, (params, one micro-batch, sums) -> (loss, metrics), whose sums over micro-batches count.
+    """The update by an objective, (params, one micro-batch, sums) -> (loss, metrics): they add up over micro-batches.
 
     model: the decoder in it. sums: as in `Model.hidden`, which the objective gives them to.
 
