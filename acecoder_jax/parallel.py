@@ -42,6 +42,11 @@ def make_mesh(
     return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
+def row_shards(mesh: Mesh) -> int:
+    """Over how many devices a mesh splits the rows of a batch."""
+    return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
 def local_mesh(**sizes: int) -> Mesh:
     """The same over the devices of this process, where it decodes on its own."""
     return make_mesh(**sizes, devices=jax.local_devices())

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from acecoder_jax import parallel
 from acecoder_jax.chips import Chip
 from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.planning import estimate
@@ -27,10 +28,11 @@ def answers(
             return rm_target(config, sizes, devices, lengths, rows)
         return rl_target(config, sizes, devices, host, lengths, reward, rows)
 
+    rows = config["trainer"]["rows"] or parallel.row_shards(parallel.make_mesh(**config["mesh"], devices=devices))
+    config = {**config, "trainer": {**config["trainer"], "rows": rows}}
     first = target()
     yield {"about": about(first, devices)}
     known: dict[int, Compiled] = {}
-    rows = config["trainer"]["rows"]
     for name, program in first.programs.items():
         result = compiled(program)
         known |= {rows: result} if name == "update" else {}

@@ -98,7 +98,8 @@ def show(
 ) -> None:  # fmt: skip
     """The tables, the estimate and what it assumes."""
     title = f"{config.target} on {config.topology}: {about['devices']} devices, {about['hosts']} hosts"
-    print(f"{title}\nmesh {about['mesh']}, rows x tokens {target.trainer.rows} x {target.trainer.row_tokens}")
+    rows = target.trainer.rows or about["shards"]
+    print(f"{title}\nmesh {about['mesh']}, rows x tokens {rows} x {target.trainer.row_tokens}")
     metrics.table("held, GiB a device", ("what", "GiB"), summary.held_rows(about))
     metrics.table("memory, GiB a device", summary.MEMORY_COLUMNS, summary.memory_rows(found, chip))
     metrics.table("work of a call", summary.WORK_COLUMNS, summary.work_rows(about, found))

@@ -8,6 +8,7 @@ import jax
 import optax
 from jax.sharding import Mesh
 
+from acecoder_jax import parallel
 from acecoder_jax.models.attention import choose
 from acecoder_jax.models.decoder import Params
 from acecoder_jax.models.reward_head import RewardModel
@@ -46,7 +47,7 @@ def make_reward_trainer(
     attention: str = "auto",
 ) -> RewardTrainer:
     """Arguments as of `trainer.make_trainer`. ValueError where rows cannot be split evenly over the mesh."""
-    if rows % (shards := mesh.shape["data"] * mesh.shape["fsdp"]):
+    if rows % (shards := parallel.row_shards(mesh)):
         raise ValueError(f"trainer.rows is {rows}: not a multiple of the {shards} shards (data x fsdp) of the mesh")
     model = on_mesh(model, mesh, attention)
     adam, schedule = make_optimizer(updates=updates, **optimizer)

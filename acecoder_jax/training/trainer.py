@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from acecoder_jax import parallel
 from acecoder_jax.models import flops, lora
 from acecoder_jax.models.attention import SHARES_PROMPTS, check, choose
 from acecoder_jax.models.decoder import Model, Params
@@ -190,7 +191,7 @@ def make_trainer(
     ValueError where a micro-batch cannot be split evenly over the mesh: each device would do all of it; and where
     something cannot be offloaded.
     """
-    shards = mesh.shape["data"] * mesh.shape["fsdp"]
+    shards = parallel.row_shards(mesh)
     rows = rows or shards
     if rows % shards:
         raise ValueError(f"trainer.rows is {rows}: not a multiple of the {shards} shards (data x fsdp) of the mesh")

@@ -68,7 +68,8 @@ class PerToken:
 
     def pack(self, sequences: list[TokenSequence]) -> Packed:
         """The sequences in rows, with the arrays that a model reads and no others."""
-        packed = pack(sequences, rows=self.rows, row_tokens=self.row_tokens, share=self.share)
+        shards = 1 if self.mesh is None else parallel.row_shards(self.mesh)
+        packed = pack(sequences, rows=self.rows, row_tokens=self.row_tokens, share=self.share, shards=shards)
         arrays = {name: array for name, array in packed.arrays.items() if name in MODEL_INPUTS}
         return dataclasses.replace(packed, arrays=arrays)
 

@@ -59,7 +59,7 @@ def on_device_0(tree):
 
 
 def batch(trainer):
-    names = ("old_logp", "behavior_logp", "advantage", "loss_weight")
+    names = ("old_logp", "advantage", "loss_weight")
     arrays = {name: np.ones(5, np.float32) * (np.arange(5) > 1) for name in names}
     return trainer.pack([TokenSequence(np.arange(6, dtype=np.int32), arrays, 3)] * 16)
 
