@@ -178,18 +178,14 @@ def save_config(
     if not path.exists():
         write_json(path, new)
         return {}
-    before, after = _flatten(read_json(path)), _flatten(new)
+    before, after = flatten(read_json(path)), flatten(new)
     # json.dumps tells 1 from True and from 1.0, which == does not.
     changed = {
         key: (before.get(key), after.get(key))
         for key in sorted(before.keys() | after.keys())
         if key not in before or key not in after or json.dumps(before[key]) != json.dumps(after[key])
     }
-    refused = {
-        key: values
-        for key, values in changed.items()
-        if not allow_change and not any(key == name or key.startswith(name + ".") for name in may_change)
-    }
+    refused = {key: values for key, values in changed.items() if not allow_change and not named(key, may_change)}
     if refused:
         lines = [f"  {key}: {old!r} -> {now!r}" for key, (old, now) in refused.items()]
         raise ValueError(
@@ -199,6 +195,11 @@ def save_config(
     if changed:
         write_json(path, new)
     return changed
+
+
+def named(key: str, names: Collection[str]) -> bool:
+    """Whether a dotted key is one of the names, or in a branch of that name: "sandbox.workers" in "sandbox"."""
+    return any(key == name or key.startswith(name + ".") for name in names)
 
 
 @contextlib.contextmanager
@@ -274,11 +275,11 @@ def _is_torn(file: BinaryIO) -> bool:
     return file.read(1) != b"\n"
 
 
-def _flatten(value: Json, prefix: str = "") -> dict[str, Json]:
+def flatten(value: Json, prefix: str = "") -> dict[str, Json]:
     """{"a": {"b": 1}} -> {"a.b": 1}; an empty dict is a value of its own."""
     if not isinstance(value, dict) or not value:
         return {prefix: value} if prefix else {}
     flat: dict[str, Json] = {}
     for key, inner in value.items():
-        flat |= _flatten(inner, f"{prefix}.{key}" if prefix else key)
+        flat |= flatten(inner, f"{prefix}.{key}" if prefix else key)
     return flat

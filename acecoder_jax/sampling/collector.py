@@ -74,10 +74,7 @@ class Collector:
 
     def has(self, number: int) -> bool:
         """Whether a rollout of this config is on the disk; all processes of a run ask together."""
-        return hosts.from_first(
-            "rollout is there",
-            lambda: self.path(number).exists() and self._about(number)["config"] == self._config,
-        )
+        return hosts.from_first("rollout is there", lambda: rollouts.drawn_under(self.path(number), self._config))
 
     def collect(
         self, number: int, problems: Sequence[Problem], params: Callable[[], Params], staleness: int = 0
@@ -88,6 +85,7 @@ class Collector:
         """
         if self.has(number):
             return self._load(number)
+        self._forget(number)
         self._engine.update(params())
         return self._draw(number, problems, staleness)
 
@@ -96,6 +94,7 @@ class Collector:
     ) -> Future[Rollout]:
         """The same in the background; the engine takes the weights before this returns."""
         if not self.has(number):
+            self._forget(number)
             self._engine.update(params())
             return self._threads.submit(self._draw, number, problems, staleness)
         return self._threads.submit(self._load, number)
@@ -112,9 +111,6 @@ class Collector:
         if self._closing.is_set():
             raise Stopped(0)
 
-    def _about(self, number: int) -> dict[str, Any]:
-        return rollouts.about(self.path(number))
-
     def _load(self, number: int) -> Rollout:
         about, scored = rollouts.load(self.path(number))
         verdicts: Future[list[Scored]] = Future()
@@ -129,10 +125,15 @@ class Collector:
 
     def _judge(self, number: int, drawn: Drawn, about: dict[str, Any]) -> list[Scored]:
         scored = drawn.scored(self._check)
-        if not hosts.is_first():
-            return scored
-        for later in self._folder.glob("*.jsonl"):
-            if later > self.path(number):  # of another config: what follows from this one is another run
-                later.unlink()
-        rollouts.save(self.path(number), scored, about)
+        if hosts.is_first():
+            rollouts.save(self.path(number), scored, about)
         return scored
+
+    def _forget(self, number: int) -> None:
+        """Deletes a rollout of another config and all after it: what follows from the one to be drawn is another run.
+
+        Before the drawing: no one may take the old file for the new rollout, and the next may be written first.
+        """
+        for old in self._folder.glob("*.jsonl") if hosts.is_first() else ():
+            if old >= self.path(number):
+                old.unlink()

@@ -204,6 +204,11 @@ def about(path: Path) -> dict[str, Any]:
     return next(store.stream_jsonl(path))
 
 
+def drawn_under(path: Path, config: str) -> bool:
+    """Whether there is a saved rollout of this config (its digest)."""
+    return path.exists() and about(path)["config"] == config
+
+
 def load(path: Path) -> tuple[dict[str, Any], list[Scored]]:
     """A rollout as it was saved: (about, samples)."""
     said, *rows = store.read_jsonl(path)

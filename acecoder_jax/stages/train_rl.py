@@ -11,7 +11,7 @@ import contextlib
 import functools
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from acecoder_jax.sampling.noise import stable_hash
 from acecoder_jax.sampling.rollout import Scored
 from acecoder_jax.sandbox import Limits, Sandbox
 from acecoder_jax.stages import sft
+from acecoder_jax.stages._results import Results
 from acecoder_jax.stops import Stop, Stopped
 from acecoder_jax.training import logp_file
 from acecoder_jax.training.checkpoint import Checkpoints, Position
@@ -44,7 +45,12 @@ SEVERAL_PROCESSES = True
 # Keys that a resumed run may change: none of them changes a sample, a reward or an update.
 MAY_CHANGE = ("sandbox.workers", "checkpoint", "table_rows")
 # Keys whose change, once accepted, leaves the rollouts on the disk as good as they were.
-SAME_ROLLOUTS = ("sandbox", "checkpoint", "table_rows", "mesh", "decode_mesh")
+SAME_ROLLOUTS = ("sandbox.workers", "sandbox.min_isolation", "checkpoint", "table_rows", "mesh", "decode_mesh")
+# All that decides the held-out scores of the policy that a run begins with.
+BASE = (
+    "model", "sft", "dtype", "seed", "style", "data", "data_path", "heldout_args", "heldout_samples", "max_new_tokens",
+    "max_prompt_tokens", "engine", "limits", "sandbox.allow_inside",
+)  # fmt: skip
 Keep = Callable[[Position, TrainState, list[dict[str, Any]]], None]
 
 
@@ -74,11 +80,11 @@ def run(config: ConfigDict, workdir: Path) -> None:
         load = functools.partial(huggingface.load_params, model_dir, shardings=trainer.model_shardings)
         base = load(dtype=model.dtype)[1] if model.lora else None
         started = trainer.start(
-            lambda: trainer.adapter(config.seed) if model.lora else load()[1],
-            checkpoints, functools.partial(lacks, config, workdir, total),
+            lambda: trainer.adapter(config.seed) if model.lora else load()[1], checkpoints,
+            lambda position: lacks(config, workdir, total, position, checkpoints.about(position)),
         )  # fmt: skip
-        fresh, state, behavior = started.position == Position(0), started.state, started.behavior
-        if fresh and any((workdir / "rollouts").glob("*.jsonl")):
+        fresh, state = started.position == Position(0), started.state
+        if not started.about and any((workdir / "rollouts").glob("*.jsonl")):
             print("no checkpoint to go on from: this begins at the beginning, with the rollouts that are on the disk")
         ref_params = reference(trainer, algorithm, base, lambda: load(dtype=model.dtype)[1])
         engine = Engine(
@@ -86,7 +92,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
             max_prompt_tokens=config.max_prompt_tokens, max_new_tokens=config.max_new_tokens, **config.engine,
         )  # fmt: skip
         stop = stack.enter_context(Stop())
-        measured = functools.partial(measure, config, workdir, engine, sandbox, heldout, stop)
+        results = Results(workdir)
+        measured = functools.partial(measure, config, results, engine, sandbox, heldout, stop)
         measured("before", 0, lambda: base or (state.params if fresh else load()[1]))
         collector = stack.enter_context(
             Collector(
@@ -95,9 +102,12 @@ def run(config: ConfigDict, workdir: Path) -> None:
                 check=stop.check,
             )
         )  # fmt: skip
-        position, done = go_on(started, collector)
-        writer = stack.enter_context(metrics.MetricsWriter(workdir, resume_step=position.rollout + 1))
+        position, done, behavior, cut = go_on(started, collector)
+        writer = stack.enter_context(metrics.MetricsWriter(workdir, resume_step=started.position.rollout + 1))
+        if cut is not None:
+            writer.write(position.rollout, cut)
         progress = stack.enter_context(metrics.Progress(total, "rl", start=position.rollout))
+        ahead = ""  # the digest under which the rollout at this position was drawn ahead
 
         def keep(
             position: Position, state: TrainState, done: list[dict[str, Any]], behavior: Params | None = None
@@ -111,7 +121,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
                 return None if position.minibatch == 0 or collector.has(position.rollout + 1) else behavior
 
             with timeline.phase("wait"):
-                trainer.keep(checkpoints, stop, position, state, {"updates": list(done)}, lagging)
+                about = {"updates": list(done), "ahead": ahead}
+                trainer.keep(checkpoints, stop, position, state, about, lagging)
 
         def collect(rollout: int, params: Params, ahead: bool = False) -> Any:
             batch = rollouts.problems_at(problems, config.prompts_per_rollout, config.seed, rollout)
@@ -154,17 +165,20 @@ def run(config: ConfigDict, workdir: Path) -> None:
             row |= utilisation(flops, row["update_s"], mesh)
             row["learning_rate"] = float(trainer.schedule(max(int(state.update) - 1, 0)))
             position, done, behavior = Position(rollout + 1), [], None
+            ahead = "" if coming is None else digest(config)
             writer.write(rollout + 1, row)
             progress.update(rollout + 1, row)
-        trainer.keep(checkpoints, stop, position, state, {"updates": []}, force=True)
+        trainer.keep(checkpoints, stop, position, state, {"updates": [], "ahead": ahead}, force=True)
         if hosts.is_first():
             show_samples(workdir, total - 1, config.table_rows)
-        new = measured("after", total, lambda: trainer.merged(state.params, base))
-    if new or hosts.from_first("no model", lambda: not (workdir / "model").exists()):
+        measured("after", total, lambda: trainer.merged(state.params, base))
+
+    def write() -> None:
         dtype = jnp.dtype(config.export_dtype)
         merged = trainer.merged(state.params, base, dtype)
         huggingface.export(merged, model.config, workdir / "model", dtype=dtype, tokenizer=words, overwrite=True)
-    print(f"wrote {workdir / 'model'} and {workdir / 'results.json'}")
+
+    export(config, results, total, write)
 
 
 def check(config: ConfigDict) -> None:
@@ -209,27 +223,40 @@ def load_problems(config: ConfigDict, words: Any) -> tuple[list[Problem], list[P
     return problems, heldout
 
 
-def lacks(config: ConfigDict, workdir: Path, total: int, position: Position) -> str:
-    """What a checkpoint would need to go on from and is not there; "" where all is.
+def lacks(config: ConfigDict, workdir: Path, total: int, position: Position, about: Mapping[str, Any]) -> str:
+    """What a checkpoint would need to go on from and is not there; "" where all is. about: what was said at its save.
 
-    Drawing ahead, a rollout is drawn with the weights of the one before, which the checkpoint does not have.
+    A rollout that was drawn ahead cannot be drawn again: that took weights which the checkpoint does not have. Of
+    another config it would not be used.
     """
-    file, logp = rollout_path(workdir, position.rollout), logp_path(workdir, position.rollout)
-    drawn_before = position.minibatch or (config.off_policy_steps and 0 < position.rollout < total)
-    if drawn_before and not file.exists():
+    rollout, mine = position.rollout, digest(config)
+    file, following, logp = (
+        rollout_path(workdir, rollout),
+        rollout_path(workdir, rollout + 1),
+        logp_path(workdir, rollout),
+    )
+    if position.minibatch and not file.exists():
         return f"its rollout, {file}, is missing"
     if position.minibatch and logp_file.load(logp, file) is None:
         return f"the log-probs of its rollout, {logp}, are missing or damaged"
+    if about["ahead"] == mine and not rollouts.drawn_under(file, mine):
+        return f"its rollout, {file}, was drawn ahead and is missing"
+    weights_gone = config.off_policy_steps and position.minibatch and not about["behavior"] and rollout + 1 < total
+    if weights_gone and rollouts.drawn_under(file, mine) and not rollouts.drawn_under(following, mine):
+        return f"the next rollout, {following}, was drawn ahead and is missing"
     return ""
 
 
-def go_on(started: Start, collector: Collector) -> tuple[Position, list[dict[str, Any]]]:
-    """Where to go on, and the metrics of the updates of that rollout which are done."""
-    position = started.position
+def go_on(
+    started: Start, collector: Collector
+) -> tuple[Position, list[dict[str, Any]], Params | None, dict[str, float] | None]:
+    """Where to go on, the metrics of the updates of that rollout which are done, the weights of the next one if they
+    were saved, and, where a rollout is left in its middle, a row of what was done of it."""
+    position, done = started.position, list(started.about.get("updates", []))
     if position.minibatch and not collector.has(position.rollout):
         print(f"the config changed in the middle of rollout {position.rollout}: its other updates are left out")
-        return Position(position.rollout + 1), []
-    return position, list(started.about.get("updates", []))
+        return Position(position.rollout + 1), [], None, means(done) | {"cut_after": len(done)}
+    return position, done, started.behavior, None
 
 
 def rollout_path(workdir: Path, rollout: int) -> Path:
@@ -242,36 +269,45 @@ def logp_path(workdir: Path, rollout: int) -> Path:
     return workdir / "logps" / f"{rollout:06d}.npz"
 
 
-def digest(config: ConfigDict) -> str:
-    """Of all that decides what a rollout is."""
-    decides = {key: value for key, value in config.to_dict().items() if key not in SAME_ROLLOUTS}
+def digest(config: ConfigDict, names: Collection[str] = ()) -> str:
+    """Of all that decides what a rollout is; or of the keys and branches with these names alone."""
+    flat = store.flatten(json.loads(json.dumps(config.to_dict())))
+    decides = {
+        key: value
+        for key, value in flat.items()
+        if (store.named(key, names) if names else not store.named(key, SAME_ROLLOUTS))
+    }
     return stable_hash(json.dumps(decides, sort_keys=True)).hex()
 
 
 def measure(
-    config: ConfigDict, workdir: Path, engine: Engine, sandbox: Sandbox, heldout: Sequence[Problem], stop: Stop,
+    config: ConfigDict, results: Results, engine: Engine, sandbox: Sandbox, heldout: Sequence[Problem], stop: Stop,
     when: str, rollout: int, params: Callable[[], Params],
-) -> bool:  # fmt: skip
-    """Adds held-out pass rates after `rollout` rollouts to results.json under `when`; False where they are there."""
-    file = workdir / "results.json"
-    results = hosts.from_first(
-        "results", lambda: store.read_json(file) if file.exists() else {"heldout": {}, "rollouts": {}}
-    )
-    if results["rollouts"].get(when) == rollout:
-        return False
+) -> None:  # fmt: skip
+    """Adds held-out pass rates after `rollout` rollouts under `when`, unless they are there, of this config."""
+    decides = digest(config) if rollout else digest(config, BASE)
+    if results.has(when, rollout, decides):
+        return
+    scores = None
     if heldout:
         engine.update(params())
         scores = rollouts.evaluate(
             engine, sandbox, heldout, samples=config.heldout_samples, max_new_tokens=config.max_new_tokens,
             style=config.style, check=stop.check,
         )  # fmt: skip
-        results["heldout"][when] = scores
         shown = ", ".join(f"{name} {value:.1%}" for name, value in scores.items())
         print(f"held-out problems ({len(heldout)}), {when}: {shown}")
-    results["rollouts"][when] = rollout
-    if hosts.is_first():
-        store.write_json(file, results)
-    return True
+    results.add(when, rollout, decides, scores)
+
+
+def export(config: ConfigDict, results: Results, total: int, write: Callable[[], None]) -> None:
+    """Calls write(), which makes the model's directory, unless that is there, of this config after `total` rollouts."""
+    if results.has("model", total, digest(config)):
+        print(f"{results.model} and {results.path} are there already")
+        return
+    write()
+    results.add("model", total, digest(config))
+    print(f"wrote {results.model} and {results.path}")
 
 
 def logps(
@@ -302,8 +338,7 @@ def learn(
         work += trainer.update_flops(batch)
         coming = next(packed, None)  # packed while the devices are at work
         row = {name: float(value) for name, value in jax.device_get(numbers).items()}
-        done.append({name: value if np.isfinite(value) else str(value) for name, value in row.items()})
-        done[-1]["padding_share"] = batch.padding_share
+        done.append(row | {"padding_share": batch.padding_share})
         check_finite(row, config.max_skipped, checkpoints)
     return state, work
 

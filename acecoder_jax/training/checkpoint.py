@@ -12,6 +12,7 @@ has its number is whole, whenever a kill came.
 import concurrent.futures
 import contextlib
 import json
+import math
 import os
 import re
 import shutil
@@ -60,8 +61,9 @@ class Checkpoints:
         self._last: Position | None = None  # the newest that is known to be whole
         if jax.process_index() == 0:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for left in self._folder.glob(".*"):  # by a kill in the middle of a save or of a deletion
-                shutil.rmtree(left)
+            for kind in ("saving", "deleting"):  # left by a kill in the middle of either
+                for left in self._folder.glob(f".{kind}-*"):
+                    shutil.rmtree(left)
 
     def latest(self, usable: Callable[[Position], str] = lambda _: "") -> Position | None:
         """The newest checkpoint that is undamaged; None where there is none. Call it once, before the first save.
@@ -99,8 +101,9 @@ class Checkpoints:
     ) -> None:
         """Starts writing, if this position is due (or forced) and not the last; returns once the arrays may be changed.
 
-        tree: the state, or any tree of arrays. about: JSON values to keep with it. RuntimeError, naming the last good
-        checkpoint, where this save or the one before failed.
+        tree: the state, or any tree of arrays. about: JSON values to keep with it; NaN and infinities come back as
+        words that float() reads. RuntimeError, naming the last good checkpoint, where this save or the one before
+        failed.
         """
         if self._has(position) or not (force or self.due(position)):
             return
@@ -109,7 +112,8 @@ class Checkpoints:
         with self._explained(position):
             building.mkdir(exist_ok=True)
             self._writer.save(building / "state", tree)
-        self._pending = position, self._thread.submit(self._finish, position, building, dict(about or {}))
+        body = {"position": list(position), "about": _finite(dict(about or {}))}
+        self._pending = position, self._thread.submit(self._finish, position, building, body)
 
     def keep(
         self, stop: Stop, position: Position, what: Callable[[], tuple[Any, Mapping[str, Any]]], force: bool = False
@@ -186,12 +190,12 @@ class Checkpoints:
         found = (re.fullmatch(r"(\d+)(?:\.(\d+))?", path.name) for path in self._folder.iterdir())
         return sorted(Position(int(match[1]), int(match[2] or 0)) for match in found if match)
 
-    def _finish(self, position: Position, building: Path, about: dict[str, Any]) -> None:
+    def _finish(self, position: Position, building: Path, body: dict[str, Any]) -> None:
         """In the background: the manifest, the right name, and the end of checkpoints that are no longer kept."""
         self._writer.wait_until_finished()
         if jax.process_index() != 0:
             return
-        body = {"position": list(position), "about": about, "files": checksums(building / "state")}
+        body = body | {"files": checksums(building / "state")}
         store.write_json(building / "manifest.json", body | {"crc": crc_of(body)})
         os.replace(building, self._path(position))
         store.sync_folder(self._folder)
@@ -251,6 +255,15 @@ def checksums(folder: Path) -> dict[str, list[int]]:
 def crc_of(value: Any) -> int:
     """The CRC-32 of a JSON value."""
     return zlib.crc32(json.dumps(value, sort_keys=True).encode())
+
+
+def _finite(value: Any) -> Any:
+    """A JSON value with words in place of the numbers that JSON lacks."""
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _sums(path: Path) -> list[int]:

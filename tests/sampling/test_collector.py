@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from acecoder_jax.sampling.collector import Collector
 from acecoder_jax.sampling.draw import SamplingParams
 from acecoder_jax.stops import Stop, Stopped
+from acecoder_jax.training import logp_file
 from tests.sampling.test_rollout import PROBLEMS, FakeEngine, FakeSandbox
 
 
@@ -66,6 +68,33 @@ def test_another_config_draws_anew_and_what_followed_goes(make, tmp_path):
         assert collector.collect(3, PROBLEMS, lambda: "weights").scored()
         assert collector.log[0] == "took weights"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000002.jsonl", "000003.jsonl"]
+
+
+def test_nothing_is_taken_for_a_rollout_that_is_drawn_anew(make, tmp_path):
+    """Between its drawing and its verdicts the old file would still be there, and the log-probs that belong to it."""
+    with make() as collector:
+        collector.collect(3, PROBLEMS, lambda: "weights").scored()
+        logp_file.save(tmp_path / "logps.npz", collector.path(3), [np.zeros(2, np.float32)], None)
+        assert logp_file.load_together(tmp_path / "logps.npz", collector.path(3)) is not None
+    with make(expected=7, config="b") as collector:
+        waiting = collector.collect(3, PROBLEMS, lambda: "weights")
+        assert logp_file.load_together(tmp_path / "logps.npz", collector.path(3)) is None
+        assert not collector.path(3).exists()
+    with pytest.raises(Stopped):
+        waiting.scored()
+
+
+def test_the_rollout_drawn_ahead_may_be_judged_first(make, tmp_path):
+    with make(expected=99) as collector:
+        first = collector.collect(3, PROBLEMS, lambda: "weights")
+        ahead = collector.ahead(4, PROBLEMS, lambda: "weights", staleness=1).result()
+        jobs = collector._sandbox.jobs
+        for job, future in jobs[6:] + jobs[:6]:
+            if future is jobs[0][1]:
+                ahead.scored()
+            future.set_result(collector_verdict(job))
+        first.scored()
+        assert collector.has(3) and collector.has(4)
 
 
 def test_a_run_that_is_to_stop_draws_and_waits_no_more(make, tmp_path):

@@ -118,7 +118,10 @@ def test_a_changed_config_in_the_middle_of_a_rollout(small_policy: Path, whole: 
     args = rl_args(small_policy, tmp_path, **(MANY | {"rollouts": 6, "optimizer.learning_rate": 2e-3}))
     out = start(*args, "--allow_config_change").stdout
     assert "the config changed in the middle of rollout 4: its other updates are left out" in out
-    assert [row["step"] for row in decided(tmp_path)] == [1, 2, 3, 4, 5, 6]
+    rows = decided(tmp_path)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    # of rollout 4 the row says what was done of it, not what the old run had come to later
+    assert rows[4]["cut_after"] == 3 and "reward_mean" not in rows[4] and "reward_mean" in rows[5]
 
 
 def written(workdir: Path) -> set[tuple[str, int]]:

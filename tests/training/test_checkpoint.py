@@ -118,6 +118,23 @@ def test_within_a_rollout(tmp_path, meshes):
         assert checkpoints.latest() == Position(10)
 
 
+def test_numbers_that_json_lacks_come_back_as_words(tmp_path, meshes):
+    with Checkpoints(tmp_path, keep=1, every=1) as checkpoints:
+        row = {"loss": float("nan"), "norm": float("inf"), "skipped": 1.0}
+        checkpoints.save(Position(1), random_state(0, meshes["one"]), {"row": row, "updates": [row]})
+    with Checkpoints(tmp_path, keep=1, every=1) as checkpoints:
+        words = {"loss": "nan", "norm": "inf", "skipped": 1.0}
+        assert checkpoints.about(Position(1)) == {"row": words, "updates": [words]}
+
+
+def test_files_of_others_in_the_folder_are_left_alone(tmp_path, meshes):
+    with Checkpoints(tmp_path, keep=1, every=1) as checkpoints:
+        checkpoints.save(Position(1), random_state(0, meshes["one"]))
+    (tmp_path / "checkpoints" / ".nfs0001").write_text("open elsewhere")
+    with Checkpoints(tmp_path, keep=1, every=1) as checkpoints:
+        assert checkpoints.latest() == Position(1)
+
+
 def test_what_a_kill_leaves_does_not_count_and_goes(tmp_path, meshes):
     with Checkpoints(tmp_path, keep=2, every=1) as checkpoints:
         checkpoints.save(Position(1), random_state(1, meshes["one"]))
