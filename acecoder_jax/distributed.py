@@ -8,6 +8,7 @@ Who they are comes from flags, or else from what the launcher has put in the env
 | JobSet (GKE) | JOBSET_NAME, REPLICATED_JOB_NAME, JOB_COMPLETION_INDEX, JAX_PROCESS_COUNT |
 | an indexed Job | JOB_COMPLETION_INDEX, JAX_PROCESS_COUNT, JAX_COORDINATOR_ADDRESS; or the cluster's API |
 | SLURM (srun) | SLURM_PROCID, SLURM_STEP_NUM_TASKS, SLURM_STEP_NODELIST; one task of a node takes all its GPUs |
+| by hand | JAX_COORDINATOR_ADDRESS, JAX_PROCESS_COUNT, JAX_PROCESS_ID |
 | Open MPI 4 | read by jax.distributed |
 | Cloud TPU (GCE, GKE) | read by jax.distributed from the metadata server or TPU_WORKER_HOSTNAMES |
 """
@@ -26,11 +27,11 @@ from typing import Any, NoReturn, TextIO
 
 import jax
 
-from acecoder_jax import hosts
+from acecoder_jax import hosts, stops
 
 FLAGS = ("coordinator", "processes", "process")
 PORT = 8476
-FAILED, LOOK_S = "acecoder_jax/failed", 1.0
+FAILED, STOPPING, LOOK_S = "acecoder_jax/failed", "acecoder_jax/stopping", 1.0
 TOLD_S = 3.0  # how long the first process, which keeps the others' word, stays to pass its own failure on
 
 
@@ -47,7 +48,7 @@ def find(env: Mapping[str, str], flags: Mapping[str, Any], tpu: bool = False) ->
     given = {name: flags[name] for name in FLAGS if flags.get(name) is not None}
     if given:
         return _from_flags(given)
-    if tpu and env.get("JAX_PLATFORMS", "tpu").startswith("tpu"):
+    if tpu and (env.get("JAX_PLATFORMS") or "tpu").startswith("tpu"):
         return {}
     if "JOB_COMPLETION_INDEX" in env:
         return _kubernetes(env)
@@ -58,6 +59,14 @@ def find(env: Mapping[str, str], flags: Mapping[str, Any], tpu: bool = False) ->
             return {}
         raise StartError("this Open MPI does not say where its first process is: give --coordinator, --processes, "
                          "--process=$OMPI_COMM_WORLD_RANK")  # fmt: skip
+    if "JAX_COORDINATOR_ADDRESS" in env and env.get("JAX_PROCESS_COUNT", "1") != "1":
+        if "JAX_PROCESS_ID" not in env:
+            raise StartError(
+                "JAX_COORDINATOR_ADDRESS and JAX_PROCESS_COUNT speak of several processes, but nothing says which of "
+                "them this is: set JAX_PROCESS_ID, or give the flags --coordinator, --processes and --process instead"
+            )
+        count, process = _number(env, "JAX_PROCESS_COUNT"), _number(env, "JAX_PROCESS_ID")
+        return _checked(env["JAX_COORDINATOR_ADDRESS"], count, process, "JAX_PROCESS_ID")
     return None
 
 
@@ -79,7 +88,7 @@ def start(flags: Mapping[str, Any]) -> None:
     if jax.process_index() != 0:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (it lives as long as the process)
     over = threading.Event()
-    watch = threading.Thread(target=_watch, args=(over,), name="failures of other processes", daemon=True)
+    watch = threading.Thread(target=_watch, args=(over,), name="word of other processes", daemon=True)
     watch.start()
     # before JAX closes the connection: a thread that is in a call of it then would abort the process
     atexit.register(watch.join)
@@ -110,21 +119,35 @@ def fail_with(kind: type[BaseException], error: BaseException, trace: TracebackT
 
 
 def _watch(over: threading.Event) -> None:
-    """Looks for the failure of another process until the run is over, and ends this one then."""
+    """Until the run is over: looks for the failure of another process, and ends this one then; hears and tells
+    which has been asked to stop, so that none goes on with what the others will not use."""
     connection = hosts.client()
     while not over.wait(LOOK_S):
         try:
-            said = connection.key_value_try_get(FAILED)
-        except jax.errors.JaxRuntimeError as error:
-            if "NOT_FOUND" in str(error):
-                continue
+            said = _said(connection, FAILED)
+            if _said(connection, STOPPING) is not None:
+                stops.heard()
+            elif stops.asked_here():
+                connection.key_value_set(STOPPING, "1", allow_overwrite=True)
+        except jax.errors.JaxRuntimeError:
             return  # the first process is gone: JAX ends this one
+        if said is None:
+            continue
         process, code, what = said.split(" ", 2)
         if int(process) != jax.process_index():
             sys.stderr.write(f"ended with process {process}: {what}\n")
             sys.stderr.flush()
             os._exit(int(code))
         return
+
+
+def _said(connection: Any, key: str) -> str | None:
+    try:
+        return connection.key_value_try_get(key)
+    except jax.errors.JaxRuntimeError as error:
+        if "NOT_FOUND" in str(error):
+            return None
+        raise
 
 
 def _from_flags(given: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -26,10 +26,17 @@ _lock = threading.Lock()
 
 
 def client() -> Any:
-    """The connection to the key-value service; None where there is one process."""
+    """The connection to the key-value service; None where there is one process. RuntimeError for several without it."""
     from jax._src import distributed  # the one door that JAX has to it
 
-    return distributed.global_state.client if jax.process_count() > 1 else None
+    if jax.process_count() == 1:
+        return None
+    if (found := distributed.global_state.client) is None:
+        raise RuntimeError(
+            f"JAX has found {jax.process_count()} processes, but jax.distributed was not started, so they cannot talk: "
+            "start them with --coordinator, --processes and --process (docs/hosts.md)"
+        )
+    return found
 
 
 def is_first() -> bool:

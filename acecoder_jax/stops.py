@@ -29,27 +29,45 @@ class Stopped(Exception):  # noqa: N818 (nothing went wrong)
         self.exit_code = 128 + (number or signal.SIGTERM)
 
 
+_entered: list["Stop"] = []
+
+
+def asked_here() -> bool:
+    """Whether this process has been asked to stop and is to answer; from any thread."""
+    return any(stop.signal for stop in list(_entered))
+
+
+def heard() -> None:
+    """Notes that another process of the run has been asked; from any thread (distributed.py carries the word)."""
+    for stop in list(_entered):
+        stop.elsewhere = True
+
+
 class Stop:
     """Notes SIGTERM and the first Ctrl-C while it is entered, from the main thread; a second Ctrl-C ends at once."""
 
     def __init__(self) -> None:
         self.signal = 0
+        self.elsewhere = False  # whether another process of the run has been asked
         self._before: dict[int, Any] = {}
 
     def asked(self) -> bool:
         """Whether any process of the run has been asked. All of them call it at the same places of the run."""
-        return parallel.host_sum({"asked": float(self.signal != 0)})["asked"] > 0
+        return parallel.host_sum({"asked": float(self.signal != 0 or self.elsewhere)})["asked"] > 0
 
     def check(self) -> None:
-        """Raises Stopped where this process has been asked; from any thread, wherever what is going on may be lost."""
-        if self.signal:
+        """Raises Stopped where this process has been asked, or has heard that another one was; from any thread,
+        wherever what is going on may be lost."""
+        if self.signal or self.elsewhere:
             raise Stopped(self.signal)
 
     def __enter__(self) -> Self:
+        _entered.append(self)
         self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
     def __exit__(self, *exc: object) -> None:
+        _entered.remove(self)
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

@@ -110,6 +110,18 @@ def test_what_jax_finds_by_itself():
         distributed.find(ompi, NONE)
 
 
+def test_an_empty_choice_of_platforms_is_none():
+    assert distributed.find({"JAX_PLATFORMS": ""}, NONE, tpu=True) == {}
+
+
+def test_by_hand():
+    both = {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_PROCESS_COUNT": "2"}
+    assert distributed.find(both | {"JAX_PROCESS_ID": "1"}, NONE) == found("a:1", 2, 1)
+    assert distributed.find(both | {"JAX_PROCESS_COUNT": "1"}, NONE) is None
+    with pytest.raises(distributed.StartError, match="set JAX_PROCESS_ID"):
+        distributed.find(both, NONE)
+
+
 def test_lines_carry_the_process():
     out = io.StringIO()
     stream = distributed._Prefixed(out, "[process 3] ")

@@ -18,8 +18,9 @@ def get_config(argument=""):
     return config
 """
 STAGE = """
-import json, threading, jax
+import json, os, signal, threading, time, jax
 from acecoder_jax import hosts
+from acecoder_jax.stops import Stop, Stopped
 SEVERAL_PROCESSES = True
 
 class Enough(Exception):
@@ -28,8 +29,23 @@ class Enough(Exception):
 def enough():
     raise Enough
 
+def run_until_stopped(workdir, me):
+    with Stop() as stop:
+        if me == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            while True:  # its share of the work: without end, if it does not hear of the other's signal
+                stop.check()
+                time.sleep(0.02)
+        except Stopped:
+            (workdir / f"{me}.json").write_text(json.dumps([stop.signal, stop.asked()]))
+            hosts.barrier("both")
+            raise
+
 def run(config, workdir):
     me = jax.process_index()
+    if config.how == "stop":
+        run_until_stopped(workdir, me)
     print("said by", me)
     if config.how == "raise" and me == 1:
         raise ValueError("the second one has had enough")
@@ -120,6 +136,19 @@ def test_a_process_that_fails_ends_the_other(start, how, failed, said):
     assert both[1 - failed][0] == 1 and f"ended with process {failed}: " in both[1 - failed][2]
     assert said in both[1 - failed][2]
     assert all(line.startswith("[process 1] ") for line in both[1][2].splitlines() if said in line)
+
+
+def test_a_process_that_is_to_stop_tells_the_other(start, tmp_path):
+    both = start("--workdir=w", "--config.how=stop")
+    assert [code for code, *_ in both] == [143, 143], both
+    noted = [json.loads((tmp_path / "w" / f"{me}.json").read_text()) for me in (0, 1)]
+    assert noted == [[0, True], [15, True]]
+
+
+def test_several_processes_that_cannot_talk(monkeypatch):
+    monkeypatch.setattr(hosts.jax, "process_count", lambda: 4)
+    with pytest.raises(RuntimeError, match="JAX has found 4 processes"):
+        hosts.exchange("name", 1)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from acecoder_jax import stops
 from acecoder_jax.stops import Stop, Stopped
 
 
@@ -20,6 +21,21 @@ def test_a_signal_is_noted(number: int, code: int, capfd: pytest.CaptureFixture[
             stop.check()
     assert stopped.value.exit_code == code
     assert capfd.readouterr().out == f"{signal.Signals(number).name}: stopping as soon as what is done can be saved\n"
+
+
+def test_word_from_another_process() -> None:
+    with Stop() as stop:
+        assert not stops.asked_here()
+        stops.heard()
+        assert stop.asked() and not stops.asked_here()  # it is not told on
+        with pytest.raises(Stopped, match="a signal to another process") as stopped:
+            stop.check()
+    assert stopped.value.exit_code == 143
+    with Stop() as later:
+        stops.heard()
+        later.signal = signal.SIGTERM
+        assert stops.asked_here()
+    assert not stops.asked_here()
 
 
 def test_a_second_ctrl_c_ends_at_once() -> None:
