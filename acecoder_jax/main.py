@@ -157,7 +157,10 @@ def _run(config: ConfigDict, stage: ModuleType, workdir: Path) -> None:
         hosts.barrier("ended")
         return
     with store.lock(workdir):
-        changed = store.save_config(workdir, config.to_dict(), getattr(stage, "MAY_CHANGE", ()), _ALLOW_CHANGE.value)
+        allow = _ALLOW_CHANGE.value or not store.begun(
+            workdir
+        )  # a first start may have ended in an error of its config
+        changed = store.save_config(workdir, config.to_dict(), getattr(stage, "MAY_CHANGE", ()), allow)
         for key, (old, new) in changed.items():
             print(f"changed since the last start: {key}: {old!r} -> {new!r}")
         versions = {

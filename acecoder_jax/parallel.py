@@ -1,4 +1,4 @@
-"""Meshes over the devices at hand, and sums and gathers of host-side numbers."""
+"""Meshes over the devices at hand, and sums of host-side numbers."""
 
 import math
 import threading
@@ -71,14 +71,6 @@ def host_sum(values: Mapping[str, float]) -> dict[str, float]:
     names = sorted(values)
     totals = _gather(np.array([values[name] for name in names], np.float64)).sum(axis=0)
     return dict(zip(names, totals.tolist(), strict=True))
-
-
-def host_concat(rows: np.ndarray) -> np.ndarray:
-    """The rows of all hosts, one after another in the order of the hosts; hosts may hold different numbers of rows."""
-    counts = _gather(np.array(len(rows)))
-    padded = np.zeros((counts.max(), *rows.shape[1:]), rows.dtype)
-    padded[: len(rows)] = rows
-    return np.concatenate([part[:count] for part, count in zip(_gather(padded), counts, strict=True)])
 
 
 def _gather(array: np.ndarray) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""Being asked to stop: SIGTERM (a preemption, a scheduler's time limit) or Ctrl-C, answered where the run can be saved.
+"""Being asked to stop: SIGTERM (a preemption, a scheduler's time limit), Ctrl-C, or SIGHUP (the terminal is gone).
+
+It is answered where the run can be saved.
 
     with Stop() as stop:
         for batch in batches:
@@ -7,8 +9,8 @@
                 raise Stopped(stop.signal)
             train(batch)
 
-Exit status of a run that stopped so: 143 after SIGTERM, 130 after Ctrl-C, as a shell says it of a process that these
-signals end. The same command goes on.
+Exit status of a run that stopped so: 143 after SIGTERM, 130 after Ctrl-C, 129 after SIGHUP, as a shell says it of a
+process that these signals end. The same command goes on.
 """
 
 import os
@@ -18,7 +20,7 @@ from typing import Any, Self
 
 from acecoder_jax import parallel
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Stopped(Exception):  # noqa: N818 (nothing went wrong)
@@ -44,7 +46,7 @@ def heard() -> None:
 
 
 class Stop:
-    """Notes SIGTERM and the first Ctrl-C while it is entered, from the main thread; a second Ctrl-C ends at once."""
+    """Notes the signals while it is entered, from the main thread; a second Ctrl-C ends at once."""
 
     def __init__(self) -> None:
         self.signal = 0
@@ -63,7 +65,8 @@ class Stop:
 
     def __enter__(self) -> Self:
         _entered.append(self)
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        answered = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores SIGHUP
+        self._before = {number: signal.signal(number, self._note) for number in answered}
         return self
 
     def __exit__(self, *exc: object) -> None:

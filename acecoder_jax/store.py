@@ -9,6 +9,7 @@ import fcntl
 import gzip
 import json
 import os
+import re
 import threading
 import time
 import uuid
@@ -131,6 +132,13 @@ def write_bytes(path: PathLike, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def remove_half_written(folder: PathLike) -> None:
+    """Deletes what kills in the middle of `write_bytes` have left in a folder that no process writes to now."""
+    for path in Path(folder).glob(".*"):
+        if re.fullmatch(r"\..+\.\d+\.\d+", path.name):
+            path.unlink()
+
+
 def sync_folder(path: PathLike) -> None:
     """Makes sure that what was renamed in a folder is so on the disk."""
     folder = os.open(path, os.O_RDONLY)
@@ -161,6 +169,14 @@ def read_json(path: PathLike) -> Json:
         return json.loads(Path(path).read_bytes())
     except ValueError as error:
         raise ValueError(f"{path}: damaged JSON: {error}") from error
+
+
+def begun(workdir: PathLike) -> bool:
+    """Whether a run has left anything that follows from its config: more than notes of its starts and empty files."""
+    notes = {"config.json", "starts.jsonl", "lock", TOKEN}
+    files = (path for path in Path(workdir).rglob("*") if path.is_file() and path.stat().st_size > 0)
+    parts = (path.relative_to(workdir).parts for path in files)
+    return any(part[0] not in notes and part[0] != "tensorboard" for part in parts)
 
 
 def save_config(

@@ -33,6 +33,9 @@ MAY_CHANGE = ("jobs",)
 
 def run(config, workdir):
     print("ran:", config.learning_rate, config.seed, config.is_locked, jax.config.jax_compilation_cache_dir)
+    if config.how == "refused":
+        raise ValueError("nothing can be refused")
+    (workdir / "done.txt").write_text("something")
     if config.how == "damaged":
         (workdir / "rows.jsonl").write_text("{")
         store.read_jsonl(workdir / "rows.jsonl")
@@ -103,6 +106,14 @@ def test_a_changed_config_is_refused_unless_allowed(start):
     assert "  learning_rate: 5e-07 -> 0.001\n" in refused.stderr and "--allow_config_change" in refused.stderr
     allowed = start(*again, "--allow_config_change")
     assert "changed since the last start: learning_rate: 5e-07 -> 0.001" in allowed.stdout and "ran:" in allowed.stdout
+
+
+def test_a_config_with_which_nothing_was_done_may_be_mended(start):
+    refused = start("--config=toy.py", "--workdir=w", "--config.how=refused")
+    assert refused.returncode == 1 and "nothing can be refused" in refused.stderr
+    mended = start("--config=toy.py", "--workdir=w")
+    assert mended.returncode == 0 and "ran:" in mended.stdout, mended.stderr
+    assert "this run began with another config" in start("--config=toy.py:tiny", "--workdir=w").stderr
 
 
 @pytest.mark.parametrize(

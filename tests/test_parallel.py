@@ -53,10 +53,8 @@ def test_a_wrong_mesh_names_the_numbers(kw, message):
         parallel.make_mesh(**kw)
 
 
-def test_one_process_sums_and_concatenates_to_itself():
+def test_one_process_sums_to_itself():
     assert parallel.host_sum({"b": 1.5, "a": 2}) == {"a": 2.0, "b": 1.5}
-    rows = np.arange(6).reshape(3, 2)
-    np.testing.assert_array_equal(parallel.host_concat(rows), rows)
 
 
 def test_all_of_an_array_lies_in_one_process():
@@ -73,8 +71,6 @@ host = int(sys.argv[1])
 jax.distributed.initialize(f"localhost:{sys.argv[2]}", num_processes=2, process_id=host)
 from acecoder_jax import parallel
 totals = parallel.host_sum({"count": 3 + host, "loss": [1.0, 2.0**-40][host]})
-rows = np.array([[[0, 2**40]], [[2, 3], [4, 5]]][host], np.int64)
-gathered = parallel.host_concat(rows).tolist(), parallel.host_concat(rows[host:].astype(np.float32)).tolist()
 mesh = parallel.make_mesh(data=2, fsdp=4, tensor=2)
 numbers = np.arange(48).reshape(3, 16)
 parts = []
@@ -83,7 +79,7 @@ for spec in ((None, ("data", "fsdp")), (None, "data"), (None, ("data", "tensor")
     array = numbers[:2] if spec == ("tensor",) else numbers
     part = parallel.local_part(jax.make_array_from_callback(array.shape, where, lambda index: array[index]))
     parts.append(part.tolist())
-pathlib.Path(sys.argv[3]).write_text(json.dumps([totals, *gathered, parts]))
+pathlib.Path(sys.argv[3]).write_text(json.dumps([totals, parts]))
 """
 
 
@@ -100,10 +96,8 @@ def test_two_hosts(tmp_path):
         for number, (host, file) in enumerate(zip(hosts, files, strict=True)):
             _, err = host.communicate(timeout=120)
             assert host.returncode == 0, err
-            totals, integers, floats, parts = json.loads(file.read_text())
+            totals, parts = json.loads(file.read_text())
             assert totals == {"count": 7.0, "loss": 1.0 + 2.0**-40}  # more digits than float32 holds
-            assert integers == [[0, 2**40], [2, 3], [4, 5]]
-            assert floats == [[0.0, 2.0**40], [4.0, 5.0]]
             # of 16 columns a host has 8 where they are split over hosts, else all of them
             whole = np.arange(48).reshape(3, 16)
             half = whole[:, 8 * number : 8 * number + 8].tolist()

@@ -185,3 +185,25 @@ def test_one_process_at_a_time_holds_a_workdir(tmp_path):
         refused = subprocess.run(other, capture_output=True, text=True)
         assert "another process is running in this workdir" in refused.stderr and refused.stdout == ""
     assert subprocess.run(other, capture_output=True, text=True).stdout == "taken\n"
+
+
+def test_a_run_has_begun_with_the_first_thing_that_follows_from_its_config(tmp_path):
+    for note in ("config.json", "starts.jsonl", "tensorboard/events"):
+        (tmp_path / note).parent.mkdir(exist_ok=True)
+        (tmp_path / note).write_text("{}")
+    (tmp_path / "lock").touch()
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "metrics.jsonl").touch()
+    assert not store.begun(tmp_path)
+    (tmp_path / "sft" / "model").mkdir(parents=True)
+    assert not store.begun(tmp_path)
+    (tmp_path / "sft" / "model" / "config.json").write_text("{}")
+    assert store.begun(tmp_path)
+
+
+def test_half_written_files_go_and_no_others(tmp_path):
+    for name in (".000003.npz.17.4", ".nfs0001", "000003.npz"):
+        (tmp_path / name).write_text("half")
+    store.remove_half_written(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".nfs0001", "000003.npz"]
+    store.remove_half_written(tmp_path / "absent")

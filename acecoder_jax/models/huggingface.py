@@ -1,6 +1,7 @@
 """Qwen2.5 weights in Hugging Face layout, in and out, tensor by tensor. layout.py has the table of their names."""
 
 import functools
+import glob
 import itertools
 import json
 import math
@@ -94,8 +95,8 @@ def export(
     """Writes a checkpoint directory that `transformers` opens: configs, weights stored as dtype, tokenizer files.
 
     One tensor is gathered to the host at a time. Everything goes to a temporary directory beside the target, renamed
-    when whole: a failure leaves nothing behind. On several hosts every process calls this, the first one writes, and
-    all return once the directory is there.
+    when whole: a failure leaves nothing behind, and what a kill left goes with the next export. On several hosts every
+    process calls this, the first one writes, and all return once the directory is there.
 
     Raises FileExistsError for a directory that is not empty, unless overwrite; ValueError that names a leaf that does
     not fit the config, or for a dtype other than bfloat16, float16 and float32.
@@ -115,7 +116,9 @@ def export(
     if directory.is_dir() and any(directory.iterdir()) and not overwrite:
         raise FileExistsError(f"{directory} exists and is not empty; give another one, or overwrite=True")
     directory.parent.mkdir(parents=True, exist_ok=True)
-    scratch = pathlib.Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
+    for left in directory.parent.glob(f".{glob.escape(directory.name)}.export-*"):  # by a kill
+        shutil.rmtree(left)
+    scratch = pathlib.Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}.export-"))
     try:
         scratch.chmod(0o755)  # mkdtemp makes it private
         _write_weights(scratch, shards, leaves, dtype)
@@ -286,7 +289,7 @@ def _move(scratch: pathlib.Path, directory: pathlib.Path) -> None:
     if not directory.exists() or not any(directory.iterdir()):
         scratch.replace(directory)
         return
-    old = pathlib.Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}.old."))
+    old = pathlib.Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}.export-old-"))
     directory.replace(old)
     try:
         scratch.replace(directory)

@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self
 
-from acecoder_jax import hosts
+from acecoder_jax import hosts, store
 from acecoder_jax.models.decoder import Params
 from acecoder_jax.sampling import rollout as rollouts
 from acecoder_jax.sampling.draw import SamplingParams
@@ -65,8 +65,8 @@ class Collector:
         self._check_run = check
         self._closing = threading.Event()
         self._threads = concurrent.futures.ThreadPoolExecutor(2, "collector")
-        for left in folder.glob(".*") if hosts.is_first() else ():  # by a kill in the middle of a write
-            left.unlink()
+        if hosts.is_first():
+            store.remove_half_written(folder)
 
     def path(self, number: int) -> Path:
         """Where a rollout is written."""

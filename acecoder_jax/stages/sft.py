@@ -32,6 +32,7 @@ from acecoder_jax.training.trainer import check_finite, make_trainer
 from acecoder_jax.types import Problem
 
 SEVERAL_PROCESSES = True
+MAY_CHANGE = ("sandbox.workers", "checkpoint")  # keys that a resumed run may change: none of them changes an update
 COLUMNS = {"loss": "loss", "heldback_pass": "pass", "train_tokens_per_s": "train tok/s"}
 
 

@@ -84,7 +84,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
             lambda position: lacks(config, workdir, total, position, checkpoints.about(position)),
         )  # fmt: skip
         fresh, state = started.position == Position(0), started.state
-        if not started.about and any((workdir / "rollouts").glob("*.jsonl")):
+        if begins_again(started, workdir):
             print("no checkpoint to go on from: this begins at the beginning, with the rollouts that are on the disk")
         ref_params = reference(trainer, algorithm, base, lambda: load(dtype=model.dtype)[1])
         engine = Engine(
@@ -93,6 +93,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
         )  # fmt: skip
         stop = stack.enter_context(Stop())
         results = Results(workdir)
+        if hosts.is_first():
+            store.remove_half_written(workdir / "logps")
         measured = functools.partial(measure, config, results, engine, sandbox, heldout, stop)
         measured("before", 0, lambda: base or (state.params if fresh else load()[1]))
         collector = stack.enter_context(
@@ -245,6 +247,11 @@ def lacks(config: ConfigDict, workdir: Path, total: int, position: Position, abo
     if weights_gone and rollouts.drawn_under(file, mine) and not rollouts.drawn_under(following, mine):
         return f"the next rollout, {following}, was drawn ahead and is missing"
     return ""
+
+
+def begins_again(started: Start, workdir: Path) -> bool:
+    """Whether there are rollouts, but no checkpoint was left to restore."""
+    return not started.about and any((workdir / "rollouts").glob("*.jsonl"))
 
 
 def go_on(

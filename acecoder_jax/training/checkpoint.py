@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from acecoder_jax import hosts, parallel, store
@@ -112,7 +113,7 @@ class Checkpoints:
         with self._explained(position):
             building.mkdir(exist_ok=True)
             self._writer.save(building / "state", tree)
-        body = {"position": list(position), "about": _finite(dict(about or {}))}
+        body = {"position": list(position), "about": _finite(dict(about or {})), "shapes": _shapes(tree)}
         self._pending = position, self._thread.submit(self._finish, position, building, body)
 
     def keep(
@@ -148,7 +149,20 @@ class Checkpoints:
         self._last = position
 
     def restore(self, position: Position, abstract: Any, shardings: Any = None) -> Any:
-        """What was saved at a position, each array directly in its shards."""
+        """What was saved at a position, each array directly in its shards.
+
+        ValueError where other arrays were saved than `abstract` has: those of another model, adapter or optimiser.
+        """
+        there = store.read_json(self._folder / position.name / "manifest.json")["shapes"]
+        here = _shapes(abstract)
+        odd = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
+        if odd:
+            was, now = (shapes.get(odd[0], "absent") for shapes in (there, here))
+            raise ValueError(
+                f"checkpoint {position.name} is of another model: {odd[0]} is {was} there and {now} now, and "
+                f"{len(odd) - 1} more arrays differ. A run keeps its model (model, architecture, lora) and its "
+                "optimiser: set them back, or use another --workdir"
+            )
         target = abstract
         if shardings is not None:
             target = jax.tree.map(
@@ -264,6 +278,11 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(inner) for inner in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _shapes(tree: Any) -> dict[str, list[int]]:
+    """{path of a leaf: its shape}."""
+    return {jax.tree_util.keystr(path): list(np.shape(leaf)) for path, leaf in jax.tree.leaves_with_path(tree)}
 
 
 def _sums(path: Path) -> list[int]:

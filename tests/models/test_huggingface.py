@@ -284,6 +284,21 @@ def test_export_overwrites_when_told(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_what_a_kill_left_of_an_export_goes_with_the_next(tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(huggingface, "_write_configs", killed)
+        patch.setattr(huggingface.shutil, "rmtree", lambda *_, **__: None)  # a killed process tidies nothing up
+        with pytest.raises(KeyboardInterrupt):
+            huggingface.export(random_params(TIED), TIED, tmp_path / "out")
+    assert len(list(tmp_path.iterdir())) == 1
+    (tmp_path / ".out.settings").mkdir()  # somebody else's
+    huggingface.export(random_params(TIED), TIED, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.settings", "out"]
+
+
 class BrokenTokenizer:
     def save_pretrained(self, directory):
         (directory / "tokenizer.json").write_text("{}")

@@ -74,6 +74,14 @@ def test_a_rollout_that_is_cut_leaves_no_weights_and_a_row(there: bool) -> None:
         assert found == (Position(4), [], None, row)
 
 
+def test_a_restored_checkpoint_0_is_no_new_beginning(tmp_path: Path) -> None:
+    fresh = Start(None, Position(0), {}, None)  # type: ignore[arg-type]
+    assert not train_rl.begins_again(fresh, tmp_path)
+    write(tmp_path, 0, "a")
+    assert train_rl.begins_again(fresh, tmp_path)
+    assert not train_rl.begins_again(start(Position(0)), tmp_path)
+
+
 def test_what_decides_a_rollout() -> None:
     plain = train_rl.digest(get_config("tiny"))
     for same in ("sandbox.workers=3", "mesh.fsdp=2", "checkpoint.every=7", "table_rows=1"):

@@ -8,7 +8,9 @@ import pytest
 
 from acecoder_jax import store, tokenizer
 from acecoder_jax.models import huggingface
+from acecoder_jax.stages import sft
 from acecoder_jax.stages.sft import batch_at
+from configs.sft import get_config
 from tests.stages.runs import SFT, TINY_MODEL, checkpoints, kill_when, start, stop_when
 
 
@@ -42,6 +44,14 @@ def test_batches_cover_each_epoch_once_in_a_new_order() -> None:
     assert list(first) != list(second)
     assert list(batch_at(10, 4, seed=1, step=0)) != list(steps[0])
     assert list(batch_at(10, 4, seed=0, step=3)) == list(steps[3])
+
+
+def test_a_resumed_run_may_save_more_often(tmp_path: Path) -> None:
+    store.write_json(tmp_path / "config.json", get_config("tiny").to_dict())
+    other = get_config("tiny,checkpoint.every=3,sandbox.workers=5").to_dict()
+    assert store.save_config(tmp_path, other, sft.MAY_CHANGE).keys() == {"checkpoint.every", "sandbox.workers"}
+    with pytest.raises(ValueError, match="steps"):
+        store.save_config(tmp_path, get_config("tiny,steps=7").to_dict(), sft.MAY_CHANGE)
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,19 @@ def test_numbers_that_json_lacks_come_back_as_words(tmp_path, meshes):
         assert checkpoints.about(Position(1)) == {"row": words, "updates": [words]}
 
 
+def test_another_model_is_an_error_that_names_an_array(two):
+    wide = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*leaf.shape[:-1], 7), leaf.dtype), ABSTRACT)
+    fewer = {name: leaf for name, leaf in ABSTRACT.items() if name != "embed_vd"}
+    with Checkpoints(two, keep=2, every=1) as checkpoints:
+        for params, said in (
+            (wide, r"\['embed_vd'\].* is \[2048, 32\] there and \[2048, 7\] now"),
+            (fewer, "and absent now"),
+        ):
+            with pytest.raises(ValueError, match=said) as error:
+                checkpoints.restore(Position(2), train_state.abstract(params, ADAM))
+            assert "checkpoint 2 is of another model" in str(error.value) and "lora" in str(error.value)
+
+
 def test_files_of_others_in_the_folder_are_left_alone(tmp_path, meshes):
     with Checkpoints(tmp_path, keep=1, every=1) as checkpoints:
         checkpoints.save(Position(1), random_state(0, meshes["one"]))
