@@ -16,6 +16,7 @@ import math
 import os
 import re
 import shutil
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -251,7 +252,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
-            shutil.rmtree(self._folder / f".saving-{position.name}", ignore_errors=True)
+            _remove(self._folder / f".saving-{position.name}")
             said = str(error).strip().splitlines()
             raise RuntimeError(
                 f"checkpoint {position.name} could not be written: {type(error).__name__}: {said[0] if said else ''}\n"
@@ -269,6 +270,15 @@ def checksums(folder: Path) -> dict[str, list[int]]:
 def crc_of(value: Any) -> int:
     """The CRC-32 of a JSON value."""
     return zlib.crc32(json.dumps(value, sort_keys=True).encode())
+
+
+def _remove(folder: Path) -> None:
+    """Deletes a folder to which threads of a write that has failed may still add."""
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.1)
 
 
 def _finite(value: Any) -> Any:
