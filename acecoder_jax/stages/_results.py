@@ -35,6 +35,7 @@ class Results:
         if not hosts.is_first():
             return
         found = self._read()
+        found["heldout"].pop(what, None)
         if heldout is not None:
             found["heldout"][what] = dict(heldout)
         found["rollouts"][what], found["config"][what] = rollout, config

@@ -232,11 +232,8 @@ def lacks(config: ConfigDict, workdir: Path, total: int, position: Position, abo
     another config it would not be used.
     """
     rollout, mine = position.rollout, digest(config)
-    file, following, logp = (
-        rollout_path(workdir, rollout),
-        rollout_path(workdir, rollout + 1),
-        logp_path(workdir, rollout),
-    )
+    file, logp = rollout_path(workdir, rollout), logp_path(workdir, rollout)
+    following = rollout_path(workdir, rollout + 1)
     if position.minibatch and not file.exists():
         return f"its rollout, {file}, is missing"
     if position.minibatch and logp_file.load(logp, file) is None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from acecoder_jax import store
 from acecoder_jax.sampling import rollout as rollouts
 from acecoder_jax.stages import train_rl
 from acecoder_jax.stages._results import Results
@@ -130,5 +131,8 @@ def test_scores_of_another_config_are_taken_again(tmp_path: Path, monkeypatch: p
     assert measured("before", 0) == 1 and measured("before", 0) == 0
     assert measured("before", 0, "optimizer.learning_rate=1e-3") == 0  # the same policy to begin with
     assert measured("before", 0, "heldout_samples=3") == 1
+    assert store.read_json(tmp_path / "results.json")["heldout"] == {"before": {"pass@1": 0.5}}
     assert measured("after", 4) == 1 and measured("after", 4) == 0
     assert measured("after", 4, "optimizer.learning_rate=1e-3") == 1 and measured("after", 5) == 1
+    Results(tmp_path).add("after", 5, "of a config without held-out problems")
+    assert store.read_json(tmp_path / "results.json")["heldout"].keys() == {"before"}
