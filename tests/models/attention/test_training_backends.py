@@ -1,5 +1,7 @@
 """Every back end of the training attention against the reference, forward and backward, and over a mesh."""
 
+import importlib
+import re
 from typing import Any
 
 import jax
@@ -121,6 +123,29 @@ def test_cudnn_by_jax_own_attention(monkeypatch, branches):
     monkeypatch.setattr(cudnn, "IMPLEMENTATION", "xla")
     places = packed_rows(branches)
     assert_same(lambda q, k, v: cudnn.attend(q, k, v, places, places, 11, SCALE), places, 11)
+
+
+@pytest.mark.parametrize(("t", "s"), [(128, 128), (64, 256)])
+def test_cudnn_is_lowered_to_its_fused_kernels(monkeypatch, t, s):
+    """Forward and backward, a shared prompt's mask included; the checks of a card that is not there are passed over."""
+    fused = importlib.import_module("jax._src.cudnn.fused_attention_stablehlo")
+    monkeypatch.setattr(fused, "check_cudnn_version", lambda: 91000)
+    monkeypatch.setattr(fused, "check_compute_capability", lambda _: True)
+    monkeypatch.setattr(fused, "is_cuda_compute_capability_equal", lambda _: False)
+
+    def shape(*sizes: int, dtype: Any = jnp.bfloat16) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(sizes, dtype)
+
+    def total(q: Any, k: Any, v: Any, queries: Places, keys: Places) -> jax.Array:
+        return cudnn.attend(q, k, v, queries, keys, NO_WINDOW, SCALE).astype(jnp.float32).sum()
+
+    queries, keys = (Places(*[shape(2, n, dtype=jnp.int32)] * 3) for n in (t, s))
+    traced = jax.jit(jax.grad(total, (0, 1, 2))).trace(shape(2, t, 4, 64), shape(2, s, 2, 64), shape(2, s, 2, 64),
+                                                       queries, keys)  # fmt: skip
+    text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert re.findall(r"__cudnn\$fmhaScaleBias\w+", text) == [
+        "__cudnn$fmhaScaleBiasSoftmax", "__cudnn$fmhaScaleBiasSoftmaxBackward"
+    ]  # fmt: skip
 
 
 MESHES = {"context4": (1, 2, 1, 4), "tensor4_with_2_kv_heads": (1, 2, 4, 1), "all": (1, 2, 2, 2)}
