@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -9,8 +10,16 @@ from acecoder_jax import stops
 from acecoder_jax.stops import Stop, Stopped
 
 
+@pytest.fixture
+def not_under_nohup() -> Iterator[None]:
+    """SIGHUP as it is where nothing ignores it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
-def test_a_signal_is_noted(number: int, code: int, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_signal_is_noted(number: int, code: int, capfd: pytest.CaptureFixture[str], not_under_nohup: None) -> None:
     with Stop() as stop:
         assert not stop.asked()
         stop.check()

@@ -15,9 +15,10 @@ MESHES = {"fsdp=4": (1, 4, 1, 1), "fsdp=2, tensor=2": (1, 2, 2, 1), "fsdp=2, con
 HALF_B = {"num_heads": 14, "num_kv_heads": 2, "head_dim": 64}
 SEVEN_B = {"num_heads": 28, "num_kv_heads": 4, "head_dim": 128}
 CASES = [(mesh, heads) for mesh in MESHES for heads in ("0.5B", "7B")]
+OFFLOAD = "fsdp=4", "7B"  # compiled once more with remat="offload"
 
 
-def compile_case(devices, mesh: str, heads: str) -> dict:
+def compile_case(devices, mesh: str, heads: str, remat: str = "full") -> dict:
     """How often the compiled gradient calls splash attention, and its collectives."""
     import jax
     import jax.numpy as jnp
@@ -34,7 +35,7 @@ def compile_case(devices, mesh: str, heads: str) -> dict:
         **{"0.5B": HALF_B, "7B": SEVEN_B}[heads],
     )  # fmt: skip
     with jax.set_mesh(mesh_of := parallel.make_mesh(*MESHES[mesh], devices=devices)):
-        model = Model(config, jnp.bfloat16, "full", choose("auto", devices[0].platform, jnp.bfloat16))
+        model = Model(config, jnp.bfloat16, remat, choose("auto", devices[0].platform, jnp.bfloat16))
         params = jax.tree.map(
             lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
             model.abstract_params, param_shardings(model.abstract_params, mesh_of),
@@ -46,6 +47,7 @@ def compile_case(devices, mesh: str, heads: str) -> dict:
     text = compiled.as_text()
     return {
         "splash": sum("tpu_custom_call" in line and "splash" in line for line in text.splitlines()),
+        "host_bytes": compiled.memory_analysis().host_temp_size_in_bytes,
         "collectives": [name for name in ("all-gather", "reduce-scatter", "all-reduce") if f"{name}" in text],
     }
 
@@ -55,11 +57,12 @@ def compile_all() -> None:
 
     devices = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2").devices
     results = {}
-    for mesh, heads in CASES:
+    for mesh, heads, remat in [*((*case, "full") for case in CASES), (*OFFLOAD, "offload")]:
+        name = f"{mesh} {heads} {remat}"
         try:
-            results[f"{mesh} {heads}"] = compile_case(devices, mesh, heads)
+            results[name] = compile_case(devices, mesh, heads, remat)
         except Exception as error:  # whatever the compiler says is the test's message
-            results[f"{mesh} {heads}"] = {"error": f"{type(error).__name__}: {error}"}
+            results[name] = {"error": f"{type(error).__name__}: {error}"}
     print(json.dumps(results))
 
 
@@ -77,9 +80,18 @@ def results():
 
 @pytest.mark.parametrize(("mesh", "heads"), CASES)
 def test_the_gradient_compiles_with_splash_attention(results, mesh, heads):
-    found = results[f"{mesh} {heads}"]
+    found = results[f"{mesh} {heads} full"]
     assert found.get("splash") == 4, found  # forward, forward again, and two kernels backward
     assert "all-gather" in found["collectives"]
+
+
+def test_what_the_backward_pass_needs_may_wait_in_the_hosts_memory(results):
+    mesh, heads = OFFLOAD
+    found = results[f"{mesh} {heads} offload"]
+    # of 2 layers, a row of 1,024 tokens a device: q and result of 28 heads of 128, k and v of 4, out, gate and up
+    kept = 2 * 1024 * 2 * (2 * 28 * 128 + 2 * 4 * 128 + 256 + 2 * 512)
+    assert found.get("host_bytes", 0) > 0.9 * kept, found
+    assert not results[f"{mesh} {heads} full"]["host_bytes"]
 
 
 if __name__ == "__main__":
