@@ -83,15 +83,15 @@ class Layer(nnx.Module):
 
     def __call__(
         self, x_btd: jax.Array, cos_bth: jax.Array, sin_bth: jax.Array, places: Places, window: Any, backend: str,
-        adapter: Adapter | None = None, kept: Any = None,
+        adapter: Adapter | None = None,
     ) -> jax.Array:  # fmt: skip
-        """The block's output, [b, t, d] in x's type. adapter: as `lora.product` takes it; kept: as in `Model`."""
+        """The block's output, [b, t, d] in x's type. adapter: as `lora.product` takes it."""
         dtype = x_btd.dtype
         out_btd = self._attention(x_btd, cos_bth, sin_bth, places, window, backend, adapter)
         x_btd = x_btd + checkpoint_name(out_btd.astype(dtype), "out")
         y_btd = rms_norm(x_btd, self.mlp_norm_d[...], self.config.rms_norm_eps)
-        gate_btf = self._kept("btd,df->btf", y_btd, "gate", adapter, kept or dtype)
-        up_btf = self._kept("btd,df->btf", y_btd, "up", adapter, kept or dtype)
+        gate_btf = self._kept("btd,df->btf", y_btd, "gate", adapter)
+        up_btf = self._kept("btd,df->btf", y_btd, "up", adapter)
         y_btf = (jax.nn.silu(gate_btf.astype(jnp.float32)) * up_btf).astype(dtype)
         x_btd = x_btd + self._product("btf,fd->btd", y_btf, "down", adapter).astype(dtype)
         return constrain(x_btd, "btd")
@@ -100,9 +100,9 @@ class Layer(nnx.Module):
         """x times a matrix of the layer, a name of lora.TARGETS, with what LoRA adds to it: float32."""
         return lora.product(equation, x, getattr(self, lora.names(target)[0])[...], target, adapter)
 
-    def _kept(self, equation: str, x: jax.Array, target: str, adapter: Adapter | None, kept: jnp.dtype) -> jax.Array:
-        """The same in the type in which it is kept, under a name for the remat policies."""
-        y = self._product(equation, x, target, adapter).astype(kept)
+    def _kept(self, equation: str, x: jax.Array, target: str, adapter: Adapter | None) -> jax.Array:
+        """The same in x's type, under a name for the remat policies."""
+        y = self._product(equation, x, target, adapter).astype(x.dtype)
         return checkpoint_name(constrain(y, equation.split("->")[1]), "gate_up")
 
     def _attention(
@@ -143,7 +143,7 @@ class Decoder(nnx.Module):
 
     def hidden(
         self, tokens_bt: jax.Array, places: Places, dtype: jnp.dtype, remat: str, backend: str,
-        adapter: Adapter | None = None, kept: Any = None, sums: Params | None = None,
+        adapter: Adapter | None = None, sums: Params | None = None,
     ) -> jax.Array:  # fmt: skip
         """Tokens to the hidden state after the final norm, [b, t, d] of dtype. Segment 0 is padding.
 
@@ -160,7 +160,7 @@ class Decoder(nnx.Module):
             cos_bth, sin_bth, places = shared
             one = windows[0] if len(set(windows)) == 1 else window  # a fused kernel has to know it when it is compiled
             block_of = nnx.merge(layer_graph, state)
-            return block_of(x_btd, cos_bth, sin_bth, places, one, backend, adapter, kept)
+            return block_of(x_btd, cos_bth, sin_bth, places, one, backend, adapter)
 
         if (policy := REMAT[remat]) is not None:
             block = jax.checkpoint(block, policy=policy, prevent_cse=False)
@@ -192,8 +192,7 @@ class Model:
 
     dtype: of the products; the master parameters are float32. remat: what the backward pass keeps, a name of REMAT.
     attention: a back end of models/attention. lora: the parameters are frozen, and may have the leaves of an adapter
-    beside them (models/lora.py); without these they are the plain model. kept: the type in which the widest results
-    are kept for the backward pass, None for dtype: a CPU converts to bfloat16 slower than it copies float32.
+    beside them (models/lora.py); without these they are the plain model.
     """
 
     config: ModelConfig
@@ -201,7 +200,6 @@ class Model:
     remat: str = "full"
     attention: str = "xla"
     lora: Lora | None = None
-    kept: Any = None
 
     def __post_init__(self):
         if self.remat not in REMAT:
@@ -241,7 +239,7 @@ class Model:
         adapter = None if self.lora is None else lora.scaled(leaves, self.lora)
         decoder = nnx.merge(self._abstract[0], base)
         places = Places(segment_bt, position_bt, branch_bt)
-        return decoder.hidden(tokens_bt, places, self.dtype, self.remat, self.attention, adapter, self.kept, sums)
+        return decoder.hidden(tokens_bt, places, self.dtype, self.remat, self.attention, adapter, sums)
 
     def logits(self, params: Params, tokens_bt: jax.Array, segment_bt: jax.Array, position_bt: jax.Array) -> jax.Array:
         """The whole [b, t, v] of float32 logits: for tests and short rows; training chunks them (training/head.py)."""

@@ -8,11 +8,11 @@ which XLA upcasts: about three times slower on a CPU, and twice the bytes elsewh
 """
 
 import functools
-import platform
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+
+from acecoder_jax.models import cpu
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 3))
@@ -27,7 +27,7 @@ def einsum(equation: str, x: jax.Array, w: jax.Array, dtype: jnp.dtype) -> jax.A
 
 def product(equation: str, x: jax.Array, w: jax.Array, dtype: jnp.dtype) -> jax.Array:
     """The same without a derivative of its own."""
-    if jnp.dtype(dtype) == jnp.bfloat16 and _slow_bfloat16():
+    if jnp.dtype(dtype) == jnp.bfloat16 and cpu.is_slow_in_bfloat16():
         return jax.lax.platform_dependent(
             x, w, cpu=functools.partial(_wide, equation), default=functools.partial(_narrow, equation, dtype)
         )
@@ -45,19 +45,6 @@ def _wide(equation: str, x: jax.Array, w: jax.Array) -> jax.Array:
         return jax.lax.reduce_precision(operand.astype(jnp.float32), exponent_bits=8, mantissa_bits=7)
 
     return jnp.einsum(equation, rounded(x), rounded(w), preferred_element_type=jnp.float32)
-
-
-@functools.cache
-def _slow_bfloat16() -> bool:
-    """Whether this machine's CPU multiplies bfloat16 slower than float32.
-
-    AMX and AMD's AVX512-BF16 are faster; Intel's AVX512-BF16 has half the rate; the others have no instruction at all.
-    """
-    try:
-        about = Path("/proc/cpuinfo").read_text()
-    except OSError:  # no Linux: an Apple or Windows machine
-        return platform.machine() in ("x86_64", "AMD64")
-    return not ("amx_bf16" in about or ("AuthenticAMD" in about and "avx512_bf16" in about) or "Features" in about)
 
 
 def _forward(equation: str, x: jax.Array, w: jax.Array, dtype: jnp.dtype):

@@ -71,7 +71,7 @@ def param_shardings(params: Mapping[str, Any], mesh: Mesh) -> Any:
     def one(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         keys = [key.key for key in path]
         letters = ("l" if "layers" in keys else "") + keys[-1].rsplit("_", 1)[-1]
-        return NamedSharding(mesh, _spec(letters, leaf.shape, mesh, 1))
+        return NamedSharding(mesh, parameter_spec(letters, leaf.shape, mesh))
 
     return jax.tree_util.tree_map_with_path(one, params)
 
@@ -100,12 +100,17 @@ def named_shardings(tree: Any, mesh: Mesh) -> Any:
     return jax.tree_util.tree_map_with_path(one, tree)
 
 
+def split_mesh() -> Any:
+    """The mesh set by `jax.set_mesh`; None where there is none, or it has one device: nothing is split then."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return None if mesh.empty or mesh.size == 1 else mesh
+
+
 def constrain(x: jax.Array, letters: str) -> jax.Array:
     """Pins an activation to its place in the mesh set by `jax.set_mesh`; does nothing without one."""
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1:
+    if (mesh := split_mesh()) is None:
         return x
-    return jax.lax.with_sharding_constraint(x, _spec(letters, x.shape, mesh, 2))
+    return jax.lax.with_sharding_constraint(x, activation_spec(letters, x.shape, mesh))
 
 
 def lookup_table(table_vd: jax.Array) -> jax.Array:
@@ -113,10 +118,10 @@ def lookup_table(table_vd: jax.Array) -> jax.Array:
 
     XLA's partitioner would give every device the looked up rows of all others there; over fsdp alone it does well.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or sum(mesh.shape[axis] > 1 for axis in ("data", "fsdp", "tensor")) < 2:
+    mesh = split_mesh()
+    if mesh is None or sum(mesh.shape[axis] > 1 for axis in ("data", "fsdp", "tensor")) < 2:
         return table_vd
-    vocab = _spec("v", table_vd.shape[:1], mesh, 1)[0]
+    vocab, _ = parameter_spec("vd", table_vd.shape, mesh)
     return jax.lax.with_sharding_constraint(table_vd, PartitionSpec(vocab, None))
 
 
@@ -128,8 +133,7 @@ def by_shard(
     letters, out_letters: the axes of its arguments and of the tuple that it returns. sizes: of axes that may be split
     only as if they had that size. Without a mesh it is the function itself.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1:
+    if (mesh := split_mesh()) is None:
         return function
 
     def run(*arrays: jax.Array) -> Any:
@@ -141,7 +145,7 @@ def by_shard(
         found |= sizes
 
         def place(names: str) -> PartitionSpec:
-            return _spec(names, tuple(found[letter] for letter in names), mesh, 2)
+            return activation_spec(names, tuple(found[letter] for letter in names), mesh)
 
         in_specs, out_specs = tuple(map(place, letters)), tuple(map(place, out_letters))
         return jax.shard_map(function, in_specs=in_specs, out_specs=out_specs, check_vma=False)(*arrays)

@@ -70,7 +70,7 @@ class Collector:
 
     def path(self, number: int) -> Path:
         """Where a rollout is written."""
-        return self._folder / f"{number:06d}.jsonl"
+        return rollouts.path_of(self._folder, number)
 
     def has(self, number: int) -> bool:
         """Whether a rollout of this config is on the disk; all processes of a run ask together."""

@@ -194,6 +194,11 @@ def sample_and_score(
     return draw(engine, sandbox, problems, check=check, **how).scored(check)
 
 
+def path_of(folder: Path, number: int) -> Path:
+    """Where a rollout is written."""
+    return folder / f"{number:06d}.jsonl"
+
+
 def save(path: Path, scored: Sequence[Scored], said: dict[str, Any]) -> None:
     """Writes a rollout, whole or not at all: a row of what there is to say about it, then a row a sample."""
     store.write_jsonl(path, [said, *(one.to_json() for one in scored)])

@@ -265,7 +265,7 @@ def go_on(
 
 def rollout_path(workdir: Path, rollout: int) -> Path:
     """Completions and verdicts."""
-    return workdir / "rollouts" / f"{rollout:06d}.jsonl"
+    return rollouts.path_of(workdir / "rollouts", rollout)
 
 
 def logp_path(workdir: Path, rollout: int) -> Path:
@@ -394,7 +394,7 @@ def utilisation(flops: float, update_s: float, mesh: jax.sharding.Mesh) -> dict[
 
 def show_samples(workdir: Path, rollout: int, rows: int) -> None:
     """A table of programs of a rollout with their verdicts: one of each problem, the first few."""
-    _, scored = rollouts.load(workdir / "rollouts" / f"{rollout:06d}.jsonl")
+    _, scored = rollouts.load(rollout_path(workdir, rollout))
     firsts = [one for one in scored if one.completion.sample == 0][:rows]
     metrics.table(
         f"samples of rollout {rollout + 1}",

@@ -53,9 +53,8 @@ def head_scores(
     head's weight.
     """
     weight, letters = head(params)
-    mesh = jax.sharding.get_abstract_mesh()
     plan = _Plan(letters, chunk, entropy, frozen)
-    if not mesh.empty and mesh.size > 1:
+    if (mesh := sharding.split_mesh()) is not None:
         rows = sharding.activation_spec("btd", hidden_btd.shape, mesh)
         stored = dict(zip(letters, sharding.parameter_spec(letters, weight.shape, mesh), strict=True))
         axes = (_names(rows[0]), _names(rows[1]), _names(stored["v"]), _names(stored["d"]))
@@ -104,8 +103,7 @@ def _held_spec(plan: _Plan) -> PartitionSpec:
 
 
 def _mapped(local: Any, plan: _Plan, in_specs: Any, out_specs: Any) -> Any:
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1:
+    if sharding.split_mesh() is None:
         return local
     return jax.shard_map(local, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 

@@ -72,6 +72,24 @@ class Packed:
         return [array_mbt[m, b, start : start + n] for (m, b, start), n in zip(self.places, self.lengths, strict=True)]
 
 
+class Bins:
+    """Rows that fill up, first fit (Johnson 1973); give it the largest first."""
+
+    def __init__(self, row_tokens: int):
+        self._size = row_tokens
+        self.room: list[int] = []  # free tokens of each row
+
+    def place(self, needed: int) -> int | None:
+        """The first row with room for so many tokens, a new one if need be; None for what no row can hold."""
+        row = next((r for r, free in enumerate(self.room) if free >= needed), len(self.room))
+        if row == len(self.room):
+            if needed > self._size:
+                return None
+            self.room.append(self._size)
+        self.room[row] -= needed
+        return row
+
+
 @dataclasses.dataclass
 class _Group:
     """Sequences with one prompt in one row. shared: tokens of the prompt that stand there once, before them."""
@@ -81,7 +99,7 @@ class _Group:
 
 
 def fill_rows(sequences: Sequence[TokenSequence], row_tokens: int, share: bool) -> list[list[_Group]]:
-    """Rows of groups: first-fit decreasing (Johnson 1973) by the size of a prompt with all its responses.
+    """Rows of groups: first-fit decreasing by the size of a prompt with all its responses.
 
     A group goes whole into the first row with room for it; where there is none its responses go one by one, the longest
     first, to a row that has their prompt already or else to the first with room for both.
@@ -97,29 +115,26 @@ def fill_rows(sequences: Sequence[TokenSequence], row_tokens: int, share: bool) 
         groups.append((shared, members, shared + sum(len(sequences[i]) - shared for i in members)))
     groups.sort(key=lambda group: (-group[2], group[1][0]))
     rows: list[list[_Group]] = []
-    room: list[int] = []
+    bins = Bins(row_tokens)
 
     def place(shared: int, members: list[int], needed: int) -> int | None:
-        row = next((r for r, free in enumerate(room) if free >= needed), None)
-        if row is None and needed <= row_tokens:
-            rows.append([])
-            room.append(row_tokens)
-            row = len(rows) - 1
+        row = bins.place(needed)
         if row is not None:
+            if row == len(rows):
+                rows.append([])
             rows[row].append(_Group(shared, list(members)))
-            room[row] -= needed
         return row
 
     for shared, members, needed in groups:
-        if len(members) == 1 or needed <= max(room, default=0):
+        if len(members) == 1 or needed <= max(bins.room, default=0):
             place(shared, members, needed)
             continue
         homes: dict[int, _Group] = {}
         for i in members:
             n = len(sequences[i]) - shared
-            if (home := next((r for r in homes if room[r] >= n), None)) is not None:
+            if (home := next((r for r in homes if bins.room[r] >= n), None)) is not None:
                 homes[home].members.append(i)
-                room[home] -= n
+                bins.room[home] -= n
             elif (row := place(shared, [i], shared + n)) is not None:
                 homes[row] = rows[row][-1]
     return rows

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from acecoder_jax.training.packing import Packed
+from acecoder_jax.training.packing import Bins, Packed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,23 +32,25 @@ def pack_pairs(pairs: Sequence[TokenPair], *, rows: int, row_tokens: int) -> Pac
     shape = (-(-len(pairs) // rows), rows, row_tokens)
     arrays = {f"{name}_mbt": np.zeros(shape, np.int32) for name in ("tokens", "segment", "position", "other")}
     arrays["loss_weight_mbt"] = np.zeros(shape, np.float32)
-    used: list[int] = []  # tokens of each row
-    segments: list[int] = []
+    bins = Bins(row_tokens)
+    segments: list[int] = []  # of each row
     places = [(0, 0, 0)] * len(pairs)
     for i in sorted(range(len(pairs)), key=lambda i: (-len(pairs[i]), i)):
-        row = next((r for r, tokens in enumerate(used) if tokens + len(pairs[i]) <= row_tokens), len(used))
-        if row == len(used):
-            used.append(0)
+        row = bins.place(len(pairs[i]))
+        assert row is not None  # none is longer than a row
+        if row == len(segments):
             segments.append(0)
         m, b = divmod(row, rows)
+        stop = row_tokens - bins.room[row]
+        start = stop - len(pairs[i])
         for text in (pairs[i].chosen, pairs[i].rejected):
-            here = (m, b, slice(used[row], used[row] + len(text)))
+            here = (m, b, slice(start, start + len(text)))
             segments[row] += 1
             arrays["tokens_mbt"][here], arrays["segment_mbt"][here] = text, segments[row]
             arrays["position_mbt"][here] = np.arange(len(text))
-            used[row] += len(text)
-        read = used[row] - len(pairs[i].rejected) - 1
+            start += len(text)
+        read = stop - len(pairs[i].rejected) - 1
         arrays["loss_weight_mbt"][m, b, read] = 1 / len(pairs)
-        arrays["other_mbt"][m, b, read] = used[row] - 1
+        arrays["other_mbt"][m, b, read] = stop - 1
         places[i] = (m, b, read)
-    return Packed(arrays, -(-len(used) // rows), tuple(places), (1,) * len(pairs), sum(used))
+    return Packed(arrays, -(-len(segments) // rows), tuple(places), (1,) * len(pairs), sum(map(len, pairs)))

@@ -8,12 +8,11 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from acecoder_jax import parallel
-from acecoder_jax.models.attention import choose
 from acecoder_jax.models.decoder import Params
 from acecoder_jax.models.reward_head import RewardModel
 from acecoder_jax.training import state
 from acecoder_jax.training.loss import Metrics
+from acecoder_jax.training.on_mesh import fit_model, fit_rows
 from acecoder_jax.training.optimizer import make_optimizer
 from acecoder_jax.training.reward_loss import bradley_terry
 from acecoder_jax.training.state import TrainState
@@ -46,10 +45,9 @@ def make_reward_trainer(
     row_tokens: int,
     attention: str = "auto",
 ) -> RewardTrainer:
-    """Arguments as of `trainer.make_trainer`. ValueError where rows cannot be split evenly over the mesh."""
-    if rows % (shards := parallel.row_shards(mesh)):
-        raise ValueError(f"trainer.rows is {rows}: not a multiple of the {shards} shards (data x fsdp) of the mesh")
-    model = on_mesh(model, mesh, attention)
+    """Arguments and errors as of `trainer.make_trainer`."""
+    rows = fit_rows(mesh, rows, row_tokens)
+    model = RewardModel(fit_model(model.model, mesh, row_tokens, attention))
     adam, schedule = make_optimizer(updates=updates, **optimizer)
     abstract = state.abstract(model.abstract_params, adam)
     shardings = state.state_shardings(abstract, mesh)
@@ -63,14 +61,8 @@ def make_reward_trainer(
 
 def make_scores(model: RewardModel, mesh: Mesh, *, rows: int, row_tokens: int, attention: str = "auto") -> PerToken:
     """The function (params, sequences) -> the scores after each wanted token of each sequence but its last."""
-    there = on_mesh(model, mesh, attention)
+    there = RewardModel(fit_model(model.model, mesh, row_tokens, attention))
     return per_token(lambda params, batch: _scores(there, params, batch), rows=rows, row_tokens=row_tokens, mesh=mesh)
-
-
-def on_mesh(model: RewardModel, mesh: Mesh, attention: str) -> RewardModel:
-    """The model with the attention of a name for the devices of a mesh."""
-    backend = choose(attention, mesh.devices.flat[0].platform, model.model.dtype)
-    return RewardModel(dataclasses.replace(model.model, attention=backend))
 
 
 def _scores(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from jax.sharding import Mesh
 
 from acecoder_jax import parallel
 from acecoder_jax.models import flops, lora
-from acecoder_jax.models.attention import SHARES_PROMPTS, check, choose
+from acecoder_jax.models.attention import SHARES_PROMPTS
 from acecoder_jax.models.decoder import Model, Params
 from acecoder_jax.models.sharding import param_shardings
 from acecoder_jax.stops import Stop
@@ -22,12 +21,11 @@ from acecoder_jax.training import offload as offloading
 from acecoder_jax.training import packing, state
 from acecoder_jax.training.checkpoint import Checkpoints, Position
 from acecoder_jax.training.loss import Loss
+from acecoder_jax.training.on_mesh import fit_model, fit_rows
 from acecoder_jax.training.optimizer import make_optimizer
 from acecoder_jax.training.packing import Packed, TokenSequence
 from acecoder_jax.training.state import TrainState
 from acecoder_jax.training.update import PerToken, Update, make_logps, make_update
-
-_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,26 +189,12 @@ def make_trainer(
     ValueError where a micro-batch cannot be split evenly over the mesh: each device would do all of it; and where
     something cannot be offloaded.
     """
-    shards = parallel.row_shards(mesh)
-    rows = rows or shards
-    if rows % shards:
-        raise ValueError(f"trainer.rows is {rows}: not a multiple of the {shards} shards (data x fsdp) of the mesh")
-    if row_tokens % mesh.shape["context"]:
-        raise ValueError(
-            f"trainer.row_tokens is {row_tokens}: not a multiple of the mesh's context axis, {mesh.shape['context']}"
-        )
+    rows = fit_rows(mesh, rows, row_tokens)
     offloading.check(offload, mesh)
     if "reference" in offload and model.lora is not None:
         raise ValueError("trainer.offload names the reference, but with LoRA it is the base, which every pass needs")
-    backend = choose(attention, mesh.devices.flat[0].platform, model.dtype)
-    kept = jnp.float32 if mesh.devices.flat[0].platform == "cpu" else None
-    model = dataclasses.replace(model, attention=backend, kept=kept)
-    check(backend, model.config, row_tokens, mesh.shape["context"], model.remat)
-    tensor, heads, kv_heads = mesh.shape["tensor"], model.config.num_heads, model.config.num_kv_heads
-    if heads % tensor or (kv_heads % tensor and tensor % kv_heads):
-        _log.warning("mesh.tensor=%d does not divide %d heads (%d KV heads): every device does the attention of all "
-                     "heads", tensor, heads, kv_heads)  # fmt: skip
-    share = share_prompts and backend in SHARES_PROMPTS
+    model = fit_model(model, mesh, row_tokens, attention)
+    share = share_prompts and model.attention in SHARES_PROMPTS
     adam, schedule = make_optimizer(updates=updates, **optimizer)
     trained = model.abstract_params if model.lora is None else lora.abstract(model.lora, model.config)
     abstract = state.abstract(trained, adam)
@@ -229,5 +213,5 @@ def make_trainer(
         rows=rows,
         row_tokens=row_tokens,
         share=share,
-        shards=shards,
+        shards=parallel.row_shards(mesh),
     )

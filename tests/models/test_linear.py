@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acecoder_jax.models import linear
+from acecoder_jax.models import cpu, linear
 
 # The equations of the decoder, the head and the sampler, with the shapes of its operands.
 EQUATIONS = {
@@ -47,7 +47,7 @@ def computed(operands):
         ours = []
         for dtype, slow in ((jnp.float32, False), (jnp.bfloat16, False), (jnp.bfloat16, True)):
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(linear, "_slow_bfloat16", lambda slow=slow: slow)
+                patch.setattr(cpu, "is_slow_in_bfloat16", lambda slow=slow: slow)
                 ours.append(result_and_gradients(lambda x, w, t=dtype: linear.einsum(equation, x, w, t), x, w, g))
         return *ours, result_and_gradients(lambda x, w: jnp.einsum(equation, x, w), x, w, g)
 
@@ -86,7 +86,7 @@ def test_gradients_come_back_in_the_types_of_the_operands():
 
 
 def test_no_product_has_a_float32_operand(monkeypatch):
-    monkeypatch.setattr(linear, "_slow_bfloat16", lambda: False)
+    monkeypatch.setattr(cpu, "is_slow_in_bfloat16", lambda: False)
 
     def loss(x, w):
         return jnp.sum(linear.einsum("btd,df->btf", x, w, jnp.bfloat16) ** 2)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acecoder_jax.models import native
+from acecoder_jax.models import cpu, native
 from acecoder_jax.models.attention.places import NO_WINDOW
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="no C++ compiler")
@@ -133,14 +133,14 @@ def test_packing_is_in_panels_and_undone_column_by_column(machine, dtype):
 @pytest.mark.skipif("avx512_bf16" not in CPU, reason="the CPU has no such instruction")
 def test_products_by_the_instruction_for_bfloat16(monkeypatch):
     """Whether this CPU would choose it or not. Its sums of two round in another order."""
-    monkeypatch.setattr(native, "_dot", lambda: True)
+    monkeypatch.setattr(cpu, "has_fast_dot", lambda: True)
     for rows, depth, outputs in [(1, 7, 33), (13, 514, 64), (40, 5000, 70)]:
         x_md, w_df = operands(rows, depth, outputs, jnp.bfloat16)
         y_mf = multiply(x_md, w_df)
         is_product(y_mf, x_md, w_df)
         np.testing.assert_array_equal(multiply(x_md[rows // 2 :], w_df), y_mf[rows // 2 :])
     with monkeypatch.context() as patch:
-        patch.setattr(native, "_dot", lambda: False)
+        patch.setattr(cpu, "has_fast_dot", lambda: False)
         assert np.any(multiply(x_md, w_df) != y_mf)  # it was another kernel
 
 
@@ -294,7 +294,7 @@ def test_kernels_are_built_once_for_a_compiler_its_flags_and_the_machine(tmp_pat
     assert native.build(old) == library
     assert log.read_text() == "once more\n"
     others = [native.build(new), native.build(old, ("-O1",))]
-    monkeypatch.setattr(native, "_cpu", lambda: "another machine on the same home")
+    monkeypatch.setattr(cpu, "about", lambda: "another machine on the same home")
     others.append(native.build(old))
     assert len({library, *others}) == 4
     assert sorted(library.parent.iterdir()) == sorted([library, *others])  # nothing unfinished is left
@@ -303,7 +303,7 @@ def test_kernels_are_built_once_for_a_compiler_its_flags_and_the_machine(tmp_pat
 WITHOUT = """
 import logging
 logging.basicConfig(level=logging.WARNING, format="%(name)s %(message)s")
-from acecoder_jax.models import native
+from acecoder_jax.models import cpu, native
 from acecoder_jax.sampling import attention
 assert native.available() is False
 assert native.available() is False  # and says it once

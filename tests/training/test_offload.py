@@ -4,11 +4,7 @@ libtpu brings the compiler of a TPU. It wants a process of its own: this file is
 process.
 """
 
-import importlib.util
 import json
-import os
-import subprocess
-import sys
 import types
 
 import pytest
@@ -77,14 +73,9 @@ def compile_all() -> None:
 
 
 def test_a_compiled_update_for_a_tpu_has_its_moments_on_the_host():
-    if importlib.util.find_spec("libtpu") is None:
-        pytest.skip("needs libtpu")
-    # a compiled program for a TPU cannot be read back from the tests' cache without one
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
-    env |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
-    done = subprocess.run([sys.executable, __file__], env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    for plain, offloaded in json.loads(done.stdout.splitlines()[-1]):
+    from tests.for_tpu import answer_of
+
+    for plain, offloaded in answer_of(__file__):
         assert plain["host"] == 0
         moments = 2 * plain["params"]
         assert offloaded["host"] == pytest.approx(moments, rel=0.02)

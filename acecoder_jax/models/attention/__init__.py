@@ -61,8 +61,7 @@ def attend(
     the queries, and the keys of whole rows are gathered. KV heads fewer than tensor devices are repeated for them.
     """
     function = BACKENDS[backend]
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1:
+    if (mesh := sharding.split_mesh()) is None:
         return function(q_btnh, k_btkh, v_btkh, places, places, window, scale)
     n, k, tensor = q_btnh.shape[2], k_btkh.shape[2], mesh.shape["tensor"]
     if k % tensor and tensor % k == 0 and n % tensor == 0:

@@ -13,7 +13,6 @@ import functools
 import hashlib
 import logging
 import os
-import platform
 import shlex
 import shutil
 import subprocess
@@ -24,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from acecoder_jax.models import cpu
 from acecoder_jax.store import user_cache
 
 SOURCE = Path(__file__).with_name("kernels.cc")
@@ -67,7 +67,13 @@ def panel() -> int:
 def build(compiler: Sequence[str], flags: tuple[str, ...] = FLAGS) -> Path:
     """Compiles the kernels into the user's cache, unless they lie there already for this source and machine."""
     said = subprocess.run([*compiler, "--version"], capture_output=True, check=True, text=True).stdout
-    names = (SOURCE.read_bytes(), said.encode(), " ".join(flags).encode(), jax.__version__.encode(), _cpu().encode())
+    names = (
+        SOURCE.read_bytes(),
+        said.encode(),
+        " ".join(flags).encode(),
+        jax.__version__.encode(),
+        cpu.about().encode(),
+    )
     library = user_cache() / "native" / f"{hashlib.sha256(b'|'.join(names)).hexdigest()[:16]}.so"
     if not library.exists():
         library.parent.mkdir(parents=True, exist_ok=True)
@@ -76,20 +82,6 @@ def build(compiler: Sequence[str], flags: tuple[str, ...] = FLAGS) -> Path:
         subprocess.run(command, check=True, capture_output=True, text=True)
         unfinished.replace(library)
     return library
-
-
-def _cpu() -> str:
-    """What code for this very CPU depends on: the instructions that it has."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    wanted = ("flags", "Features", "vendor_id", "model name")
-    return platform.machine() + "".join(sorted({line for line in lines if line.startswith(wanted)}))
-
-
-@functools.cache
-def _dot() -> bool:
-    """Whether to multiply by AVX512-BF16's own instruction: AMD runs it at twice float32's rate, Intel at half."""
-    return "AuthenticAMD" in _cpu() and "avx512_bf16" in _cpu()
 
 
 def pack(w_df: jax.Array) -> jax.Array:
@@ -113,7 +105,7 @@ def matmul(x_md: jax.Array, packed: jax.Array, active_m: jax.Array) -> jax.Array
     """
     out = jax.ShapeDtypeStruct((x_md.shape[0], packed.shape[0] * panel()), jnp.float32)
     call = jax.ffi.ffi_call("acecoder_matmul", out)
-    return call(x_md.astype(jnp.bfloat16), packed, active_m, dot=_dot())
+    return call(x_md.astype(jnp.bfloat16), packed, active_m, dot=cpu.has_fast_dot())
 
 
 def attend(

@@ -3,11 +3,7 @@
 libtpu brings the compiler. It wants a process of its own: this file is the test and, run as a script, that process.
 """
 
-import importlib.util
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
@@ -77,14 +73,9 @@ def compile_all():
 
 @pytest.fixture(scope="module")
 def results():
-    if importlib.util.find_spec("libtpu") is None:
-        pytest.skip("needs libtpu")
-    # a compiled program for a TPU cannot be read back from the tests' cache without one
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
-    env |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
-    done = subprocess.run([sys.executable, __file__], env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    from tests.for_tpu import answer_of
+
+    return answer_of(__file__)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name.startswith("decode")])
