@@ -10,8 +10,7 @@ takes them from there. WORKDIR/results.json has the held-out scores, WORKDIR/mod
 import contextlib
 import functools
 import itertools
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from acecoder_jax import algorithms, chips, data, hosts, metrics, parallel, rewards, store, tokenizer
+from acecoder_jax import algorithms, data, hosts, metrics, parallel, rewards, store, tokenizer
 from acecoder_jax.algorithms import Algorithm
 from acecoder_jax.models import huggingface, lora
 from acecoder_jax.models.decoder import Model, Params
@@ -28,24 +27,22 @@ from acecoder_jax.sampling import rollout as rollouts
 from acecoder_jax.sampling.collector import Collector
 from acecoder_jax.sampling.draw import SamplingParams
 from acecoder_jax.sampling.engine import Engine
-from acecoder_jax.sampling.noise import stable_hash
-from acecoder_jax.sampling.rollout import Scored
 from acecoder_jax.sandbox import Limits, Sandbox
 from acecoder_jax.stages import sft
 from acecoder_jax.stages._results import Results
+from acecoder_jax.stages._rl_resume import begins_again, digest, go_on, lacks, logp_path, rollout_path
+from acecoder_jax.stages._rl_rows import describe, means, show_samples, speeds, utilisation
 from acecoder_jax.stops import Stop, Stopped
 from acecoder_jax.training import logp_file
 from acecoder_jax.training.checkpoint import Checkpoints, Position
 from acecoder_jax.training.packing import TokenSequence, minibatches
 from acecoder_jax.training.state import TrainState
-from acecoder_jax.training.trainer import Start, Trainer, check_finite, make_trainer
+from acecoder_jax.training.trainer import Trainer, check_finite, make_trainer
 from acecoder_jax.types import Completion, Problem
 
 SEVERAL_PROCESSES = True
 # Keys that a resumed run may change: none of them changes a sample, a reward or an update.
 MAY_CHANGE = ("sandbox.workers", "checkpoint", "table_rows")
-# Keys whose change, once accepted, leaves the rollouts on the disk as good as they were.
-SAME_ROLLOUTS = ("sandbox.workers", "sandbox.min_isolation", "checkpoint", "table_rows", "mesh", "decode_mesh")
 # All that decides the held-out scores of the policy that a run begins with.
 BASE = (
     "model", "sft", "dtype", "seed", "style", "data", "data_path", "heldout_args", "heldout_samples", "max_new_tokens",
@@ -172,7 +169,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
             progress.update(rollout + 1, row)
         trainer.keep(checkpoints, stop, position, state, {"updates": [], "ahead": ahead}, force=True)
         if hosts.is_first():
-            show_samples(workdir, total - 1, config.table_rows)
+            show_samples(rollout_path(workdir, total - 1), total - 1, config.table_rows)
         measured("after", total, lambda: trainer.merged(state.params, base))
 
     def write() -> None:
@@ -223,65 +220,6 @@ def load_problems(config: ConfigDict, words: Any) -> tuple[list[Problem], list[P
     if len(problems) < config.prompts_per_rollout:
         raise ValueError(f"prompts_per_rollout is {config.prompts_per_rollout}, but there are {len(problems)} problems")
     return problems, heldout
-
-
-def lacks(config: ConfigDict, workdir: Path, total: int, position: Position, about: Mapping[str, Any]) -> str:
-    """What a checkpoint would need to go on from and is not there; "" where all is. about: what was said at its save.
-
-    A rollout that was drawn ahead cannot be drawn again: that took weights which the checkpoint does not have. Of
-    another config it would not be used.
-    """
-    rollout, mine = position.rollout, digest(config)
-    file, logp = rollout_path(workdir, rollout), logp_path(workdir, rollout)
-    following = rollout_path(workdir, rollout + 1)
-    if position.minibatch and not file.exists():
-        return f"its rollout, {file}, is missing"
-    if position.minibatch and logp_file.load(logp, file) is None:
-        return f"the log-probs of its rollout, {logp}, are missing or damaged"
-    if about["ahead"] == mine and not rollouts.drawn_under(file, mine):
-        return f"its rollout, {file}, was drawn ahead and is missing"
-    weights_gone = config.off_policy_steps and position.minibatch and not about["behavior"] and rollout + 1 < total
-    if weights_gone and rollouts.drawn_under(file, mine) and not rollouts.drawn_under(following, mine):
-        return f"the next rollout, {following}, was drawn ahead and is missing"
-    return ""
-
-
-def begins_again(started: Start, workdir: Path) -> bool:
-    """Whether there are rollouts, but no checkpoint was left to restore."""
-    return not started.about and any((workdir / "rollouts").glob("*.jsonl"))
-
-
-def go_on(
-    started: Start, collector: Collector
-) -> tuple[Position, list[dict[str, Any]], Params | None, dict[str, float] | None]:
-    """Where to go on, the metrics of the updates of that rollout which are done, the weights of the next one if they
-    were saved, and, where a rollout is left in its middle, a row of what was done of it."""
-    position, done = started.position, list(started.about.get("updates", []))
-    if position.minibatch and not collector.has(position.rollout):
-        print(f"the config changed in the middle of rollout {position.rollout}: its other updates are left out")
-        return Position(position.rollout + 1), [], None, means(done) | {"cut_after": len(done)}
-    return position, done, started.behavior, None
-
-
-def rollout_path(workdir: Path, rollout: int) -> Path:
-    """Completions and verdicts."""
-    return rollouts.path_of(workdir / "rollouts", rollout)
-
-
-def logp_path(workdir: Path, rollout: int) -> Path:
-    """What the updates on them compare with."""
-    return workdir / "logps" / f"{rollout:06d}.npz"
-
-
-def digest(config: ConfigDict, names: Collection[str] = ()) -> str:
-    """Of all that decides what a rollout is; or of the keys and branches with these names alone."""
-    flat = store.flatten(json.loads(json.dumps(config.to_dict())))
-    decides = {
-        key: value
-        for key, value in flat.items()
-        if (store.named(key, names) if names else not store.named(key, SAME_ROLLOUTS))
-    }
-    return stable_hash(json.dumps(decides, sort_keys=True)).hex()
 
 
 def measure(
@@ -345,69 +283,3 @@ def learn(
         done.append(row | {"padding_share": batch.padding_share})
         check_finite(row, config.max_skipped, checkpoints)
     return state, work
-
-
-def means(updates: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The mean of each metric over the updates that were done, NaN where none was; and how many were skipped."""
-    rows = [row for row in updates if not row["skipped"]]
-    names = rows[0].keys() - {"skipped", "in_a_row"} if rows else ("loss", "entropy", "clip_fraction", "grad_norm")
-    mean = {name: float(np.mean([float(row[name]) for row in rows])) if rows else float("nan") for name in names}
-    return mean | {"skipped_updates": len(updates) - len(rows)}
-
-
-def describe(
-    scored: Sequence[Scored], earned: Sequence[float | None], old: list[np.ndarray], ref: list[np.ndarray] | None
-) -> dict[str, float]:
-    """What there is to say of a rollout: rewards, lengths, KL to the reference, the sampler's gap to the trainer."""
-    judged = [one for one in scored if not one.verdict.infra]
-    counted = [reward for reward in earned if reward is not None]
-    old_n = np.concatenate(old)
-    behavior_n = np.concatenate([one.completion.logps for one in scored])
-    return {
-        "reward_mean": float(np.mean(counted)) if counted else float("nan"),
-        "pass_rate": float(np.mean([one.verdict.passed for one in judged])) if judged else float("nan"),
-        "tests_passed": float(np.mean([one.verdict.pass_rate for one in judged])) if judged else float("nan"),
-        "response_tokens_mean": float(np.mean([len(one.completion.tokens) for one in scored])),
-        "truncated_share": float(np.mean([one.completion.truncated for one in scored])),
-        "infra_share": 1 - len(judged) / len(scored),
-        "kl": 0.0 if ref is None else float(np.mean(old_n - np.concatenate(ref))),
-        "logp_gap": float(np.mean(np.abs(old_n - behavior_n))),
-    }
-
-
-def speeds(scored: Sequence[Scored], seconds: Mapping[str, float]) -> dict[str, float]:
-    """Seconds by phase, and tokens a second: of decoding, and of log-probs and updates together."""
-    response = sum(len(one.completion.tokens) for one in scored)
-    whole = response + sum(len(one.completion.prompt_tokens) for one in scored)
-    return {
-        "decode_tokens_per_s": response / seconds["decode"],
-        "train_tokens_per_s": whole / (seconds["logp"] + seconds["update"]),
-        **{f"{phase}_s": value for phase, value in seconds.items()},
-    }
-
-
-def utilisation(flops: float, update_s: float, mesh: jax.sharding.Mesh) -> dict[str, float]:
-    """The updates' share of what the devices could do (MFU), where their peak is known."""
-    chip = chips.of(mesh.devices.flat[0].device_kind)
-    return {} if chip is None else {"mfu": flops / update_s / (chip.bf16_flops * mesh.size)}
-
-
-def show_samples(workdir: Path, rollout: int, rows: int) -> None:
-    """A table of programs of a rollout with their verdicts: one of each problem, the first few."""
-    _, scored = rollouts.load(rollout_path(workdir, rollout))
-    firsts = [one for one in scored if one.completion.sample == 0][:rows]
-    metrics.table(
-        f"samples of rollout {rollout + 1}",
-        ["problem", "reply", "verdict", "tests"],
-        [[one.completion.problem_id, one.completion.text, verdict_word(one), tests_word(one)] for one in firsts],
-    )
-
-
-def verdict_word(one: Scored) -> Any:
-    """The status that sums up a verdict: the first that is not a pass."""
-    return next((status for status in one.verdict.statuses if status != "pass"), "pass")
-
-
-def tests_word(one: Scored) -> str:
-    """How many tests passed: 3/5."""
-    return f"{one.verdict.statuses.count('pass')}/{len(one.verdict.statuses)}"

@@ -9,7 +9,7 @@ import pytest
 
 from acecoder_jax import store
 from acecoder_jax.sampling import rollout as rollouts
-from acecoder_jax.stages import train_rl
+from acecoder_jax.stages import _rl_resume, train_rl
 from acecoder_jax.stages._results import Results
 from acecoder_jax.training import logp_file
 from acecoder_jax.training.checkpoint import Position
@@ -26,38 +26,38 @@ def about(behavior: bool = False, ahead: str = "") -> dict[str, Any]:
 
 def write(workdir: Path, number: int, config: str) -> None:
     """A rollout and its log-probs."""
-    rollouts.save(train_rl.rollout_path(workdir, number), [], {"config": config})
-    file, logp = train_rl.rollout_path(workdir, number), train_rl.logp_path(workdir, number)
+    rollouts.save(_rl_resume.rollout_path(workdir, number), [], {"config": config})
+    file, logp = _rl_resume.rollout_path(workdir, number), _rl_resume.logp_path(workdir, number)
     logp_file.save(logp, file, [np.zeros(1, np.float32)], None)
 
 
 def test_only_a_rollout_that_was_drawn_ahead_under_this_config_has_to_be_there(tmp_path: Path) -> None:
     config = get_config(AHEAD)
-    mine = train_rl.digest(config)
-    assert train_rl.lacks(config, tmp_path, 9, Position(3), about()) == ""  # the last one of a run that was extended
-    assert train_rl.lacks(config, tmp_path, 9, Position(3), about(ahead="of another config")) == ""
-    assert "000003.jsonl, was drawn ahead" in train_rl.lacks(config, tmp_path, 9, Position(3), about(ahead=mine))
+    mine = _rl_resume.digest(config)
+    assert _rl_resume.lacks(config, tmp_path, 9, Position(3), about()) == ""  # the last one of a run that was extended
+    assert _rl_resume.lacks(config, tmp_path, 9, Position(3), about(ahead="of another config")) == ""
+    assert "000003.jsonl, was drawn ahead" in _rl_resume.lacks(config, tmp_path, 9, Position(3), about(ahead=mine))
     write(tmp_path, 3, "another")
-    assert "000003.jsonl, was drawn ahead" in train_rl.lacks(config, tmp_path, 9, Position(3), about(ahead=mine))
+    assert "000003.jsonl, was drawn ahead" in _rl_resume.lacks(config, tmp_path, 9, Position(3), about(ahead=mine))
     write(tmp_path, 3, mine)
-    assert train_rl.lacks(config, tmp_path, 9, Position(3), about(ahead=mine)) == ""
+    assert _rl_resume.lacks(config, tmp_path, 9, Position(3), about(ahead=mine)) == ""
 
 
 def test_within_a_rollout_the_next_one_or_its_weights_have_to_be_there(tmp_path: Path) -> None:
     config, within = get_config(AHEAD), Position(3, 2)
-    mine = train_rl.digest(config)
+    mine = _rl_resume.digest(config)
     write(tmp_path, 3, mine)
-    assert "000004.jsonl, was drawn ahead" in train_rl.lacks(config, tmp_path, 9, within, about(ahead=mine))
-    assert train_rl.lacks(config, tmp_path, 9, within, about(behavior=True, ahead=mine)) == ""
-    assert train_rl.lacks(config, tmp_path, 4, within, about(ahead=mine)) == ""  # there is no next one
+    assert "000004.jsonl, was drawn ahead" in _rl_resume.lacks(config, tmp_path, 9, within, about(ahead=mine))
+    assert _rl_resume.lacks(config, tmp_path, 9, within, about(behavior=True, ahead=mine)) == ""
+    assert _rl_resume.lacks(config, tmp_path, 4, within, about(ahead=mine)) == ""  # there is no next one
     write(tmp_path, 4, mine)
-    assert train_rl.lacks(config, tmp_path, 9, within, about(ahead=mine)) == ""
-    train_rl.rollout_path(tmp_path, 4).unlink()
+    assert _rl_resume.lacks(config, tmp_path, 9, within, about(ahead=mine)) == ""
+    _rl_resume.rollout_path(tmp_path, 4).unlink()
     write(tmp_path, 3, "another")  # the rest of this one is left out, and the next drawn with the weights of then
-    assert train_rl.lacks(config, tmp_path, 9, within, about()) == ""
+    assert _rl_resume.lacks(config, tmp_path, 9, within, about()) == ""
     on_policy = get_config("tiny,rollouts=9")
-    write(tmp_path, 3, train_rl.digest(on_policy))
-    assert train_rl.lacks(on_policy, tmp_path, 9, within, about()) == ""
+    write(tmp_path, 3, _rl_resume.digest(on_policy))
+    assert _rl_resume.lacks(on_policy, tmp_path, 9, within, about()) == ""
 
 
 def start(position: Position, **said: Any) -> Start:
@@ -67,7 +67,7 @@ def start(position: Position, **said: Any) -> Start:
 @pytest.mark.parametrize("there", [True, False])
 def test_a_rollout_that_is_cut_leaves_no_weights_and_a_row(there: bool) -> None:
     collector: Any = types.SimpleNamespace(has=lambda number: there)
-    found = train_rl.go_on(start(Position(3, 1), updates=[UPDATE]), collector)
+    found = _rl_resume.go_on(start(Position(3, 1), updates=[UPDATE]), collector)
     if there:
         assert found == (Position(3, 1), [UPDATE], "old weights", None)
     else:
@@ -77,18 +77,18 @@ def test_a_rollout_that_is_cut_leaves_no_weights_and_a_row(there: bool) -> None:
 
 def test_a_restored_checkpoint_0_is_no_new_beginning(tmp_path: Path) -> None:
     fresh = Start(None, Position(0), {}, None)  # type: ignore[arg-type]
-    assert not train_rl.begins_again(fresh, tmp_path)
+    assert not _rl_resume.begins_again(fresh, tmp_path)
     write(tmp_path, 0, "a")
-    assert train_rl.begins_again(fresh, tmp_path)
-    assert not train_rl.begins_again(start(Position(0)), tmp_path)
+    assert _rl_resume.begins_again(fresh, tmp_path)
+    assert not _rl_resume.begins_again(start(Position(0)), tmp_path)
 
 
 def test_what_decides_a_rollout() -> None:
-    plain = train_rl.digest(get_config("tiny"))
+    plain = _rl_resume.digest(get_config("tiny"))
     for same in ("sandbox.workers=3", "mesh.fsdp=2", "checkpoint.every=7", "table_rows=1"):
-        assert train_rl.digest(get_config(f"tiny,{same}")) == plain
+        assert _rl_resume.digest(get_config(f"tiny,{same}")) == plain
     for other in ("sandbox.allow_inside=True", "sampling.temperature=0.5", "seed=1"):
-        assert train_rl.digest(get_config(f"tiny,{other}")) != plain
+        assert _rl_resume.digest(get_config(f"tiny,{other}")) != plain
 
 
 def test_the_model_of_another_config_is_written_over(tmp_path: Path) -> None:

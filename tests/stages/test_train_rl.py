@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from acecoder_jax import chips, parallel, store
-from acecoder_jax.stages import train_rl
+from acecoder_jax.stages import _rl_rows, train_rl
 from configs.rl_rule import get_config
 from tests.stages.runs import assert_same_run, decided, kill_when, rl_args, start
 
@@ -53,16 +53,16 @@ def test_means_leave_skipped_updates_out_and_count_them():
         {"loss": "nan", "grad_norm": "inf", "skipped": 1.0, "in_a_row": 1.0},
         {"loss": 3.0, "grad_norm": 3.0, "skipped": 0.0, "in_a_row": 0.0},
     ]
-    assert train_rl.means(rows) == {"loss": 2.0, "grad_norm": 2.5, "skipped_updates": 1}
-    none = train_rl.means(rows[1:2])
+    assert _rl_rows.means(rows) == {"loss": 2.0, "grad_norm": 2.5, "skipped_updates": 1}
+    none = _rl_rows.means(rows[1:2])
     assert none.pop("skipped_updates") == 1 and all(math.isnan(value) for value in none.values())
 
 
 def test_utilisation_is_of_all_devices_of_the_mesh_where_their_peak_is_known(monkeypatch):
     mesh = parallel.make_mesh()
-    assert train_rl.utilisation(1e12, 2.0, mesh) == {}
-    monkeypatch.setattr(train_rl.chips, "of", lambda kind: chips.CHIPS["v5e"])
-    assert train_rl.utilisation(1e12, 2.0, mesh) == {"mfu": pytest.approx(0.5e12 / (197e12 * mesh.size))}
+    assert _rl_rows.utilisation(1e12, 2.0, mesh) == {}
+    monkeypatch.setattr(_rl_rows.chips, "of", lambda kind: chips.CHIPS["v5e"])
+    assert _rl_rows.utilisation(1e12, 2.0, mesh) == {"mfu": pytest.approx(0.5e12 / (197e12 * mesh.size))}
 
 
 def test_settings_that_do_not_go_together_are_refused():

@@ -1,0 +1,78 @@
+"""What train_rl says of a rollout: the numbers of its row in metrics.jsonl, and a table of some of its programs."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from acecoder_jax import chips, metrics
+from acecoder_jax.sampling import rollout as rollouts
+from acecoder_jax.sampling.rollout import Scored
+
+
+def means(updates: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The mean of each metric over the updates that were done, NaN where none was; and how many were skipped."""
+    rows = [row for row in updates if not row["skipped"]]
+    names = rows[0].keys() - {"skipped", "in_a_row"} if rows else ("loss", "entropy", "clip_fraction", "grad_norm")
+    mean = {name: float(np.mean([float(row[name]) for row in rows])) if rows else float("nan") for name in names}
+    return mean | {"skipped_updates": len(updates) - len(rows)}
+
+
+def describe(
+    scored: Sequence[Scored], earned: Sequence[float | None], old: list[np.ndarray], ref: list[np.ndarray] | None
+) -> dict[str, float]:
+    """What there is to say of a rollout: rewards, lengths, KL to the reference, the sampler's gap to the trainer."""
+    judged = [one for one in scored if not one.verdict.infra]
+    counted = [reward for reward in earned if reward is not None]
+    old_n = np.concatenate(old)
+    behavior_n = np.concatenate([one.completion.logps for one in scored])
+    return {
+        "reward_mean": float(np.mean(counted)) if counted else float("nan"),
+        "pass_rate": float(np.mean([one.verdict.passed for one in judged])) if judged else float("nan"),
+        "tests_passed": float(np.mean([one.verdict.pass_rate for one in judged])) if judged else float("nan"),
+        "response_tokens_mean": float(np.mean([len(one.completion.tokens) for one in scored])),
+        "truncated_share": float(np.mean([one.completion.truncated for one in scored])),
+        "infra_share": 1 - len(judged) / len(scored),
+        "kl": 0.0 if ref is None else float(np.mean(old_n - np.concatenate(ref))),
+        "logp_gap": float(np.mean(np.abs(old_n - behavior_n))),
+    }
+
+
+def speeds(scored: Sequence[Scored], seconds: Mapping[str, float]) -> dict[str, float]:
+    """Seconds by phase, and tokens a second: of decoding, and of log-probs and updates together."""
+    response = sum(len(one.completion.tokens) for one in scored)
+    whole = response + sum(len(one.completion.prompt_tokens) for one in scored)
+    return {
+        "decode_tokens_per_s": response / seconds["decode"],
+        "train_tokens_per_s": whole / (seconds["logp"] + seconds["update"]),
+        **{f"{phase}_s": value for phase, value in seconds.items()},
+    }
+
+
+def utilisation(flops: float, update_s: float, mesh: jax.sharding.Mesh) -> dict[str, float]:
+    """The updates' share of what the devices could do (MFU), where their peak is known."""
+    chip = chips.of(mesh.devices.flat[0].device_kind)
+    return {} if chip is None else {"mfu": flops / update_s / (chip.bf16_flops * mesh.size)}
+
+
+def show_samples(file: Path, rollout: int, rows: int) -> None:
+    """A table of programs of a saved rollout with their verdicts: one of each problem, the first few."""
+    _, scored = rollouts.load(file)
+    firsts = [one for one in scored if one.completion.sample == 0][:rows]
+    metrics.table(
+        f"samples of rollout {rollout + 1}",
+        ["problem", "reply", "verdict", "tests"],
+        [[one.completion.problem_id, one.completion.text, verdict_word(one), tests_word(one)] for one in firsts],
+    )
+
+
+def verdict_word(one: Scored) -> Any:
+    """The status that sums up a verdict: the first that is not a pass."""
+    return next((status for status in one.verdict.statuses if status != "pass"), "pass")
+
+
+def tests_word(one: Scored) -> str:
+    """How many tests passed: 3/5."""
+    return f"{one.verdict.statuses.count('pass')}/{len(one.verdict.statuses)}"
