@@ -106,7 +106,7 @@ def export(
         raise ValueError(f"cannot store {dtype}; supported: {', '.join(d.name for d in st.DTYPES.values())}")
     leaves = _checked_leaves(params, config)
     shards = _split(layout.tensors(config), dtype.itemsize, max_shard_bytes)
-    if jax.process_index() != 0:
+    if not hosts.is_first():
         for tensor in itertools.chain.from_iterable(shards):
             _gather(leaves, tensor, dtype)
         hosts.barrier("export")

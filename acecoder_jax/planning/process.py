@@ -36,17 +36,22 @@ class Job:
     reward: Mapping[str, Any] | None = None
 
 
+def environment() -> dict[str, str]:
+    """That of a process which compiles for TPUs that are not there: nothing of this process's JAX, its cache least of
+    all. It holds no TPU, so another process may load libtpu beside it.
+    """
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
+    return plain | {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
+
+
 def plan(job: Job) -> Iterator[dict[str, Any]]:
     """Answers as they come: {"about": ...} first, then {"program": name, "rows": n, ...} for each that was compiled.
 
     ValueError for what the compiler's process refuses, with its words.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
-    # it holds no TPU, so another process may load libtpu beside it
-    environment |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
     with tempfile.TemporaryFile("w+") as errors:
         child = subprocess.Popen(
-            [sys.executable, "-m", "acecoder_jax.planning.process"], env=environment, text=True,
+            [sys.executable, "-m", "acecoder_jax.planning.process"], env=environment(), text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
         )  # fmt: skip
         try:

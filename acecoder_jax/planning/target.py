@@ -145,7 +145,7 @@ def rl_target(
         {name: bytes_a_device(tree) for name, tree in held.items()} | sampler.held,
         (() if config["off_policy_steps"] else sampler.passing)
         + (("reference",) if "reference" in config["trainer"]["offload"] else ()),
-        mesh.shape["data"] * mesh.shape["fsdp"], minibatch, len(devices) // len(host), sampler.moved,
+        parallel.row_shards(mesh), minibatch, len(devices) // len(host), sampler.moved,
     )  # fmt: skip
 
 
@@ -207,7 +207,7 @@ def rm_target(
     )  # fmt: skip
     return Target(
         {"update": update}, {name: bytes_a_device(tree) for name, tree in held.items()}, (),
-        mesh.shape["data"] * mesh.shape["fsdp"], config["batch"], len({device.process_index for device in devices}), {},
+        parallel.row_shards(mesh), config["batch"], len({device.process_index for device in devices}), {},
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ has its number is whole, whenever a kill came.
 import concurrent.futures
 import contextlib
 import json
+import logging
 import math
 import os
 import re
@@ -26,11 +27,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from acecoder_jax import hosts, parallel, store
+from acecoder_jax import hosts, store
 from acecoder_jax.stops import Stop, Stopped
 
 READERS, BLOCK = 4, 1 << 20
-NONE = -1, -1
 
 
 class Position(NamedTuple):
@@ -61,7 +61,7 @@ class Checkpoints:
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
         self._pending: tuple[Position, concurrent.futures.Future[None]] | None = None
         self._last: Position | None = None  # the newest that is known to be whole
-        if jax.process_index() == 0:
+        if hosts.is_first():
             self._folder.mkdir(parents=True, exist_ok=True)
             for kind in ("saving", "deleting"):  # left by a kill in the middle of either
                 for left in self._folder.glob(f".{kind}-*"):
@@ -73,19 +73,18 @@ class Checkpoints:
         usable: "" for a position from which the run could go on, else what it lacks. A checkpoint that is damaged or
         cannot be used is named in a message and moved aside, and the one before takes its place.
         """
-        found: tuple[int, int] = NONE
-        if jax.process_index() == 0:
+
+        def first() -> Position | None:
             for position in reversed(self._positions()):
                 problem = self._damage(position) or usable(position)
                 if not problem:
-                    found = position
-                    break
+                    return position
                 print(f"checkpoint {position.name} cannot be used: {problem}", flush=True)
                 self._set_aside(position)
-        mine = found if jax.process_index() == 0 else (0, 0)
-        agreed = parallel.host_sum({"rollout": mine[0], "minibatch": mine[1]})  # what process 0 has found
-        position = Position(int(agreed["rollout"]), int(agreed["minibatch"]))
-        self._last = None if position == NONE else position
+            return None
+
+        found = hosts.from_first("checkpoint", first)
+        self._last = None if found is None else Position(*found)
         return self._last
 
     def about(self, position: Position) -> dict[str, Any]:
@@ -208,7 +207,7 @@ class Checkpoints:
     def _finish(self, position: Position, building: Path, body: dict[str, Any]) -> None:
         """In the background: the manifest, the right name, and the end of checkpoints that are no longer kept."""
         self._writer.wait_until_finished()
-        if jax.process_index() != 0:
+        if not hosts.is_first():
             return
         body = body | {"files": checksums(building / "state")}
         store.write_json(building / "manifest.json", body | {"crc": crc_of(body)})
@@ -253,6 +252,8 @@ class Checkpoints:
             yield
         except Exception as error:
             _remove(self._folder / f".saving-{position.name}")
+            # one failed write is enough: asyncio would log those of all other arrays after this error, when it pleases
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
             said = str(error).strip().splitlines()
             raise RuntimeError(
                 f"checkpoint {position.name} could not be written: {type(error).__name__}: {said[0] if said else ''}\n"

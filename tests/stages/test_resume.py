@@ -56,7 +56,7 @@ def test_stopped_in_the_middle_of_a_rollouts_updates(small_policy: Path, whole: 
     full = ["bash", "-c", 'ulimit -S -f 100 && exec "$@"', "bash", *command(*args)]  # no file may have more than 100 KB
     done = subprocess.run(full, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=600)
     assert done.returncode == 1
-    said = done.stderr.rpartition("error: checkpoint 4 could not be written: ")[2]  # last, after what Orbax logs
+    said = done.stderr.rpartition("error: checkpoint 4 could not be written: ")[2]
     assert f"the last good one is {tmp_path / 'checkpoints' / at}" in said and "Traceback" not in said
     assert checkpoints(tmp_path) == {"0", at}
 

@@ -77,14 +77,13 @@ def attend(
         shards = mesh.shape["context"] if time else 1
         kernel = splash.make_kernel(q_btnh.shape[1], k_btkh.shape[1], local, window, shards)
         extra, extra_specs = (kernel,), (kernel.manual_sharding_spec(NamedSharding(mesh, PartitionSpec(None, time))),)
+        window = 0  # it is a part of the kernel
     mapped = jax.shard_map(
         functools.partial(_positional, function, scale),
         in_specs=(q_spec, kv_spec, kv_spec, q_places, kv_places, PartitionSpec(), *extra_specs),
         out_specs=q_spec, check_vma=False,
     )  # fmt: skip
-    if backend == "splash":  # its window is a part of the kernel
-        return mapped(q_btnh, k_btkh, v_btkh, places, places, jnp.zeros(()), *extra)
-    return mapped(q_btnh, k_btkh, v_btkh, places, places, jnp.asarray(window))
+    return mapped(q_btnh, k_btkh, v_btkh, places, places, jnp.asarray(window), *extra)
 
 
 def _positional(function: Any, scale: float, q, k, v, queries: Places, keys: Places, window, *extra: Any) -> jax.Array:
