@@ -11,6 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+
+from acecoder_jax.models.bits import as_bits, from_bits
 
 # (x, one layer of the stack, what all layers share) -> x
 Block = Callable[[jax.Array, Any, Any], jax.Array]
@@ -30,23 +33,24 @@ def scan(block: Block, x: jax.Array, stack: Any, shared: Any, sums: Any) -> jax.
 def _forward(block: Block, x: jax.Array, stack: Any, shared: Any, sums: Any) -> Any:
     def body(x: jax.Array, layer: Any) -> Any:
         y, _, own = _pull(block, x, layer, shared)
-        return y, (x, own)
+        return y, as_bits((x, own))
 
     y, kept = jax.lax.scan(body, x, stack)
     return y, (kept, stack, shared, sums)
 
 
 def _backward(block: Block, saved: Any, g: jax.Array) -> Any:
-    (x_l, own_l), stack, shared, sums = saved
-    layers = x_l.shape[0]
+    bits_l, stack, shared, sums = saved
+    layers = jax.tree.leaves(stack)[0].shape[0]
 
     def body(carry: Any, inputs: Any) -> Any:
         g, sums = carry
-        layer_number, x, own, layer = inputs
+        layer_number, bits, layer = inputs
+        x, own = from_bits(bits)
         dx, dparams = _rebuilt(block, x, layer, shared, own)(g)
         return (dx, jax.tree.map(lambda s, d: s.at[layer_number].add(d.astype(s.dtype)), sums, dparams)), None
 
-    inputs = jax.numpy.arange(layers), x_l, own_l, stack
+    inputs = jnp.arange(layers), bits_l, stack
     (dx, sums), _ = jax.lax.scan(body, (g, sums), inputs, reverse=True)
     return dx, (sums, None), None, None
 

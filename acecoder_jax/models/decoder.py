@@ -24,8 +24,9 @@ from acecoder_jax.models import adding_scan, linear, lora, rope
 from acecoder_jax.models.attention import attend
 from acecoder_jax.models.attention.places import NO_WINDOW, Places
 from acecoder_jax.models.config import ModelConfig
+from acecoder_jax.models.lookup import lookup
 from acecoder_jax.models.lora import Lora
-from acecoder_jax.models.sharding import constrain, lookup_table
+from acecoder_jax.models.sharding import constrain
 
 Params = dict[str, Any]
 Adapter = Mapping[str, jax.Array]
@@ -143,15 +144,17 @@ class Decoder(nnx.Module):
 
     def hidden(
         self, tokens_bt: jax.Array, places: Places, dtype: jnp.dtype, remat: str, backend: str,
-        adapter: Adapter | None = None, sums: Params | None = None,
-    ) -> jax.Array:  # fmt: skip
-        """Tokens to the hidden state after the final norm, [b, t, d] of dtype. Segment 0 is padding.
+        adapter: Adapter | None = None, sums: Params | None = None, tied: bool = False,
+    ) -> tuple[jax.Array, jax.Array]:  # fmt: skip
+        """Tokens to the hidden state after the final norm, [b, t, d] of dtype, and the embedding out of the lookup.
 
-        adapter: of all layers, stacked; None where the decoder itself is trained. sums: as in `Model.hidden`.
+        Segment 0 is padding. adapter: of all layers, stacked; None where the decoder itself is trained. sums: as in
+        `Model.hidden`. tied: a head will use the second result.
         """
         config = self.config
         cos_bth, sin_bth = rope.tables(config, places.position_bt)
-        x_btd = constrain(lookup_table(self.embed_vd[...].astype(dtype))[tokens_bt], "btd")
+        table_sums_vd = None if sums is None or tied else sums["embed_vd"]
+        x_btd, table_vd = lookup(self.embed_vd[...], tokens_bt, table_sums_vd, dtype)
         windows = [window or NO_WINDOW for window in config.windows]
         layer_graph, layer_state = nnx.split(self.layers)
 
@@ -171,7 +174,7 @@ class Decoder(nnx.Module):
         else:
             unroll = is_unrolled(config, remat)
             x_btd, _ = jax.lax.scan(lambda x, layer: (block(x, layer, shared), None), x_btd, stack, unroll=unroll)
-        return rms_norm(x_btd, self.final_norm_d[...], config.rms_norm_eps)
+        return rms_norm(x_btd, self.final_norm_d[...], config.rms_norm_eps), table_vd
 
 
 def head(params: Params) -> tuple[jax.Array, str]:
@@ -230,16 +233,33 @@ class Model:
         """The final hidden states, [b, t, d] of dtype. Padding has segment 0; positions start at 0 in each segment.
 
         branch_bt: where several responses go on from one prompt (models/attention/places.py); None where none does.
-        sums: gradients of the layers so far, to which this one is added in place (models/adding_scan.py): the
-        derivative by params["layers"] is then the new sum.
+        sums: gradients so far, to which those of the layers and the embedding are added in place
+        (models/adding_scan.py, lookup.py): the derivatives by these are then the new sums.
         """
+        return self._hidden(params, Places(segment_bt, position_bt, branch_bt), tokens_bt, sums, tied=False)[0]
+
+    def hidden_and_head(
+        self, params: Params, tokens_bt: jax.Array, segment_bt: jax.Array, position_bt: jax.Array,
+        branch_bt: jax.Array | None = None, sums: Params | None = None,
+    ) -> tuple[jax.Array, Params]:  # fmt: skip
+        """The same, and the output head's own parameters for `training.head`, which adds its gradient to the sums too.
+
+        A tied head's gradient comes first, and the lookup's is added to it.
+        """
+        tied = "head_dv" not in params
+        places = Places(segment_bt, position_bt, branch_bt)
+        hidden_btd, table_vd = self._hidden(params, places, tokens_bt, sums, tied)
+        return hidden_btd, {"embed_vd": table_vd} if tied else {"head_dv": params["head_dv"]}
+
+    def _hidden(
+        self, params: Params, places: Places, tokens_bt: jax.Array, sums: Params | None, tied: bool
+    ) -> tuple[jax.Array, jax.Array]:
         base, leaves = lora.split(params)
         if leaves and self.lora is None:
             raise ValueError(f"the parameters have the LoRA leaves {sorted(leaves)}, but the model has no LoRA")
         adapter = None if self.lora is None else lora.scaled(leaves, self.lora)
         decoder = nnx.merge(self._abstract[0], base)
-        places = Places(segment_bt, position_bt, branch_bt)
-        return decoder.hidden(tokens_bt, places, self.dtype, self.remat, self.attention, adapter, sums)
+        return decoder.hidden(tokens_bt, places, self.dtype, self.remat, self.attention, adapter, sums, tied)
 
     def logits(self, params: Params, tokens_bt: jax.Array, segment_bt: jax.Array, position_bt: jax.Array) -> jax.Array:
         """The whole [b, t, v] of float32 logits: for tests and short rows; training chunks them (training/head.py)."""

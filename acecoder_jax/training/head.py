@@ -10,18 +10,20 @@ Letters: b row, t time, d embed, v vocabulary, n tokens of a device, c tokens of
 
 import dataclasses
 import functools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from acecoder_jax.models import linear, sharding
+from acecoder_jax.models.bits import as_bits, from_bits
 from acecoder_jax.models.decoder import Params, head
 
 HEAD_CHUNKS = "head_chunks"  # the loop over chunks of tokens, by name: planning/ knows how often it turns
 VOCAB_BLOCK = 16384  # words of the vocabulary whose logits exist at once
+LANES = 128  # blocks are a multiple of them: a tile of a TPU
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,15 +46,16 @@ class _Plan:
 
 def head_scores(
     params: Params, hidden_btd: jax.Array, target_bt: jax.Array, wanted_bt: jax.Array, chunk: int, entropy: bool = True,
-    frozen: bool = False,
+    frozen: bool = False, sums: Params | None = None,
 ) -> tuple[jax.Array, jax.Array]:  # fmt: skip
     """Log-prob of each wanted target and entropy of its prediction at temperature 1: two [b, t] of float32.
 
     Both are 0 where wanted_bt is 0, and the second everywhere without `entropy`. chunk: tokens of a device at once. No
     gradient flows through the entropy; that of the log-probs flows to the hidden states and, unless it is frozen, the
-    head's weight.
+    head's weight. sums: gradients so far, to which the weight's is added in place: its derivative is then the new sum.
     """
     weight, letters = head(params)
+    before = None if sums is None else head({name: sums[name] for name in params})[0]
     plan = _Plan(letters, chunk, entropy, frozen)
     if (mesh := sharding.split_mesh()) is not None:
         rows = sharding.activation_spec("btd", hidden_btd.shape, mesh)
@@ -61,37 +64,47 @@ def head_scores(
         plan = _Plan(letters, chunk, entropy, frozen, *axes)
         if not set(plan.embed) <= set(plan.rows):
             raise ValueError(f"{hidden_btd.shape[0]} rows cannot be split over the mesh axes data and fsdp")
-    return _scores(hidden_btd, weight, jnp.asarray(target_bt), jnp.asarray(wanted_bt, bool), plan)
+    return _scores(hidden_btd, weight, jnp.asarray(target_bt), jnp.asarray(wanted_bt, bool), before, plan)
 
 
 def _names(entry: Any) -> tuple[str, ...]:
     return () if entry is None else entry if isinstance(entry, tuple) else (entry,)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _scores(hidden_btd, weight, target_bt, wanted_bt, plan: _Plan):
-    return _forward(hidden_btd, weight, target_bt, wanted_bt, plan)[0]
+class _Block(NamedTuple):
+    """Some of the vocabulary: its place in the device's part, its weight, its words, and which of these are its own."""
+
+    first: jax.Array
+    weight: jax.Array
+    words_v: jax.Array
+    own_v: jax.Array
 
 
-def _forward(hidden_btd, weight, target_bt, wanted_bt, plan: _Plan):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _scores(hidden_btd, weight, target_bt, wanted_bt, before, plan: _Plan):
+    return _forward(hidden_btd, weight, target_bt, wanted_bt, before, plan)[0]
+
+
+def _forward(hidden_btd, weight, target_bt, wanted_bt, before, plan: _Plan):
     local = functools.partial(_local_forward, plan=plan)
     rows, held = PartitionSpec(plan.rows, plan.time), _held_spec(plan)
     mapped = _mapped(local, plan, (rows, held, rows, rows), (rows, rows, rows))
     # rounded once, and gathered over the embed axis in its short form
     logp_bt, entropy_bt, norm_bt = mapped(hidden_btd, weight.astype(hidden_btd.dtype), target_bt, wanted_bt)
-    return (logp_bt, entropy_bt), (hidden_btd, weight, target_bt, wanted_bt, norm_bt)
+    return (logp_bt, entropy_bt), (hidden_btd, weight, target_bt, wanted_bt, norm_bt, before)
 
 
 def _backward(plan: _Plan, saved, g):
-    hidden_btd, weight, target_bt, wanted_bt, norm_bt = saved
+    hidden_btd, weight, target_bt, wanted_bt, norm_bt, before = saved
     local = functools.partial(_local_backward, plan=plan)
     rows, held = PartitionSpec(plan.rows, plan.time), _held_spec(plan)
     stored = PartitionSpec(*(plan.vocab if letter == "v" else plan.embed for letter in plan.letters))
-    mapped = _mapped(local, plan, (rows, held, rows, rows, rows, rows), (rows, None if plan.frozen else stored))
+    before_spec, dweight_spec = None if before is None else stored, None if plan.frozen else stored
+    mapped = _mapped(local, plan, (rows, held, rows, rows, rows, rows, before_spec), (rows, dweight_spec))
     dhidden_btd, dweight = mapped(
-        hidden_btd, weight.astype(hidden_btd.dtype), target_bt, wanted_bt, norm_bt, g[0].astype(jnp.float32)
+        hidden_btd, weight.astype(hidden_btd.dtype), target_bt, wanted_bt, norm_bt, g[0].astype(jnp.float32), before
     )
-    return dhidden_btd, None if dweight is None else dweight.astype(weight.dtype), None, None
+    return dhidden_btd, None if dweight is None else dweight.astype(weight.dtype), None, None, None
 
 
 _scores.defvjp(_forward, _backward)
@@ -126,18 +139,22 @@ def _local_forward(hidden_btd, weight, target_bt, wanted_bt, *, plan: _Plan):
 
 def _chunk_scores(hidden_cd, weight, target_c, plan: _Plan) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Log-prob, entropy and log-sum-exp of each token of a chunk."""
-    c = target_c.shape[0]
-    top_c = jnp.full(c, -jnp.inf)
-    total_c = mean_c = target_logit_c = jnp.zeros(c)
-    for _, words_v, block in _blocks(weight, plan):
-        logits_cv = linear.product(f"cd,{plan.letters}->cv", hidden_cd, block, hidden_cd.dtype)
+
+    def one(carry: tuple[jax.Array, ...], block: _Block) -> tuple[jax.Array, ...]:
+        top_c, total_c, mean_c, target_logit_c = carry
+        logits_cv = linear.product(f"cd,{plan.letters}->cv", hidden_cd, block.weight, hidden_cd.dtype)
         new_top_c = jnp.maximum(top_c, logits_cv.max(-1))
-        shrink_c, top_c = jnp.exp(top_c - new_top_c), new_top_c
-        weight_cv = jnp.exp(logits_cv - top_c[:, None])
+        shrink_c = jnp.exp(top_c - new_top_c)
+        weight_cv = jnp.where(block.own_v, jnp.exp(logits_cv - new_top_c[:, None]), 0.0)
         total_c = total_c * shrink_c + weight_cv.sum(-1)
         if plan.entropy:
             mean_c = mean_c * shrink_c + (weight_cv * logits_cv).sum(-1)
-        target_logit_c += jnp.where(target_c[:, None] == words_v, logits_cv, 0.0).sum(-1)
+        here_cv = (target_c[:, None] == block.words_v) & block.own_v
+        return new_top_c, total_c, mean_c, target_logit_c + jnp.where(here_cv, logits_cv, 0.0).sum(-1)
+
+    zeros_c = jnp.zeros(target_c.shape)
+    start = jnp.full_like(zeros_c, -jnp.inf), zeros_c, zeros_c, zeros_c
+    top_c, total_c, mean_c, target_logit_c = _over_blocks(weight, plan, one, start)
     if plan.vocab:
         whole_top_c = jax.lax.pmax(top_c, plan.vocab)
         shrink_c = jnp.exp(top_c - whole_top_c)
@@ -146,11 +163,11 @@ def _chunk_scores(hidden_cd, weight, target_c, plan: _Plan) -> tuple[jax.Array, 
         )
         top_c = whole_top_c
     norm_c = top_c + jnp.log(total_c)
-    entropy_c = norm_c - mean_c / total_c if plan.entropy else jnp.zeros(c)
+    entropy_c = norm_c - mean_c / total_c if plan.entropy else zeros_c
     return target_logit_c - norm_c, entropy_c, norm_c
 
 
-def _local_backward(hidden_btd, weight, target_bt, wanted_bt, norm_bt, g_bt, *, plan: _Plan):
+def _local_backward(hidden_btd, weight, target_bt, wanted_bt, norm_bt, g_bt, before, *, plan: _Plan):
     d, dtype = hidden_btd.shape[-1], hidden_btd.dtype
     hidden_nd = hidden_btd.reshape(-1, d)
     target_n, norm_n, g_n = (x.reshape(-1) for x in (target_bt, norm_bt, g_bt))
@@ -162,20 +179,28 @@ def _local_backward(hidden_btd, weight, target_bt, wanted_bt, norm_bt, g_bt, *, 
         hidden_cd, target_c, norm_c, g_c = (
             x.at[at_c].get(mode="fill", fill_value=0) for x in (hidden_nd, target_n, norm_n, g_n)
         )
-        dhidden_cd = jnp.zeros((plan.chunk, d))
-        for part, words_v, block in _blocks(weight, plan):
-            logits_cv = linear.product(f"cd,{plan.letters}->cv", hidden_cd, block, dtype)
+
+        def of_block(carry: tuple[jax.Array, jax.Array | None], block: _Block) -> tuple[jax.Array, jax.Array | None]:
+            dhidden_cd, dweight = carry
+            logits_cv = linear.product(f"cd,{plan.letters}->cv", hidden_cd, block.weight, dtype)
             p_cv = jnp.exp(logits_cv - norm_c[:, None])
-            dlogits_cv = (g_c[:, None] * ((target_c[:, None] == words_v) - p_cv)).astype(dtype)
-            dhidden_cd += linear.product(f"cv,{plan.letters}->cd", dlogits_cv, block, dtype)
+            dlogits_cv = g_c[:, None] * ((target_c[:, None] == block.words_v) - p_cv)
+            dlogits_cv = jnp.where(block.own_v, dlogits_cv, 0.0).astype(dtype)
+            dhidden_cd += linear.product(f"cv,{plan.letters}->cd", dlogits_cv, block.weight, dtype)
             if dweight is not None:
                 dblock = linear.product(f"cv,cd->{plan.letters}", dlogits_cv, hidden_cd, dtype)
-                dweight = dweight.at[(slice(None),) * plan.letters.index("v") + (part,)].add(dblock)
+                axis = plan.letters.index("v")
+                there = jax.lax.dynamic_slice_in_dim(dweight, block.first, dblock.shape[axis], axis)
+                dweight = jax.lax.dynamic_update_slice_in_dim(dweight, there + dblock, block.first, axis)
+            return dhidden_cd, dweight
+
+        dhidden_cd, dweight = _over_blocks(weight, plan, of_block, (jnp.zeros((plan.chunk, d)), dweight))
         return dhidden_nd.at[at_c].set(dhidden_cd, mode="drop"), dweight
 
-    zeros = jnp.zeros(hidden_nd.shape, jnp.float32), None if plan.frozen else jnp.zeros(weight.shape, jnp.float32)
+    alone = before is not None and not (plan.embed + plan.rows + plan.time)  # no other device has a part of the sum
+    start = before if alone else None if plan.frozen else jnp.zeros(weight.shape, jnp.float32)
     with jax.named_scope(HEAD_CHUNKS):
-        dhidden_nd, dweight = jax.lax.fori_loop(0, count, one, zeros)
+        dhidden_nd, dweight = jax.lax.fori_loop(0, count, one, (jnp.zeros(hidden_nd.shape, jnp.float32), start))
     if plan.vocab:
         dhidden_nd = jax.lax.psum(dhidden_nd, plan.vocab)
     dhidden_btd = dhidden_nd.reshape(hidden_btd.shape).astype(dtype)
@@ -185,7 +210,7 @@ def _local_backward(hidden_btd, weight, target_bt, wanted_bt, norm_bt, g_bt, *, 
         dweight = jax.lax.psum_scatter(dweight, axis, scatter_dimension=plan.letters.index("d"), tiled=True)
     if shared := tuple(axis for axis in plan.rows + plan.time if axis not in plan.embed):
         dweight = jax.lax.psum(dweight, shared)
-    return dhidden_btd, dweight
+    return dhidden_btd, dweight if alone or before is None else before + dweight
 
 
 def _wanted(wanted_bt: jax.Array, plan: _Plan) -> tuple[jax.Array, jax.Array]:
@@ -203,11 +228,23 @@ def _wanted(wanted_bt: jax.Array, plan: _Plan) -> tuple[jax.Array, jax.Array]:
     return jnp.pad(order_n, (0, -n % plan.chunk), constant_values=n), count
 
 
-def _blocks(weight: jax.Array, plan: _Plan) -> Iterator[tuple[slice, jax.Array, jax.Array]]:
-    """The weight in blocks of the vocabulary, each with its place in the device's part and the words that it holds."""
+def _over_blocks(weight: jax.Array, plan: _Plan, one: Callable[[Any, _Block], Any], start: Any) -> Any:
+    """one(carry, block) over the blocks of the vocabulary, one after another: start is the first carry.
+
+    All blocks have one size. Where that does not divide the device's part of the vocabulary, the last one begins
+    earlier, and the words that it shares with the one before are not its own.
+    """
     axis = plan.letters.index("v")
-    before = jax.lax.axis_index(plan.vocab) * weight.shape[axis] if plan.vocab else 0
-    for first in range(0, weight.shape[axis], VOCAB_BLOCK):
-        part = slice(first, min(first + VOCAB_BLOCK, weight.shape[axis]))
-        words_v = before + jnp.arange(part.start, part.stop)
-        yield part, words_v, jax.lax.slice_in_dim(weight, part.start, part.stop, axis=axis)
+    size = weight.shape[axis]
+    count = -(-size // VOCAB_BLOCK)
+    block = min(size, -(-size // (count * LANES)) * LANES)
+    before = jax.lax.axis_index(plan.vocab) * size if plan.vocab else 0
+    bits = as_bits(weight)
+
+    def step(carry: Any, i: jax.Array) -> tuple[Any, None]:
+        first = jnp.minimum(i * block, size - block)
+        place_v = first + jnp.arange(block)
+        part = from_bits(jax.lax.dynamic_slice_in_dim(bits, first, block, axis))
+        return one(carry, _Block(first, part, before + place_v, place_v >= i * block)), None
+
+    return jax.lax.scan(step, start, jnp.arange(count))[0]

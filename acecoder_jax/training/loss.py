@@ -26,13 +26,15 @@ def token_logps(
 
     batch: tokens, target, wanted, segment, position and, where prompts are shared, branch, each [b, t]. Both results
     are 0 where a target is not wanted, and the second everywhere without `with_entropy`. logit_chunk: tokens of a
-    device whose logits exist at once. No gradient flows through the entropy. sums: as in `Model.hidden`.
+    device whose logits exist at once. No gradient flows through the entropy. sums: as in `Model.hidden_and_head`.
     """
-    hidden_btd = model.hidden(
+    hidden_btd, head = model.hidden_and_head(
         params, batch["tokens_bt"], batch["segment_bt"], batch["position_bt"], batch.get("branch_bt"), sums
     )
     frozen = model.lora is not None
-    return head_scores(params, hidden_btd, batch["target_bt"], batch["wanted_bt"], logit_chunk, with_entropy, frozen)
+    return head_scores(
+        head, hidden_btd, batch["target_bt"], batch["wanted_bt"], logit_chunk, with_entropy, frozen, sums
+    )
 
 
 def cross_entropy(

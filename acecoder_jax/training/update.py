@@ -23,7 +23,7 @@ from acecoder_jax.training.loss import Loss, Metrics, token_logps
 from acecoder_jax.training.packing import Batch, Packed, TokenSequence, micro_batch, pack
 from acecoder_jax.training.state import TrainState
 
-LAYERS = {"layers"}  # the parameters whose gradients are added up within the backward pass
+IN_PLACE = {"layers", "embed_vd", "head_dv"}  # parameters whose gradients are added up within the backward pass
 MICRO_BATCHES = "micro_batches"  # the loop over them, by name: planning/ knows how often it turns
 MODEL_INPUTS = ("tokens_mbt", "target_mbt", "wanted_mbt", "segment_mbt", "position_mbt", "branch_mbt")
 
@@ -165,7 +165,8 @@ def update_of(
 ) -> Update:
     """The update by an objective, (params, one micro-batch, sums) -> (loss, metrics): they add up over micro-batches.
 
-    model: the decoder in it. sums: as in `Model.hidden`, which the objective gives them to.
+    model: the decoder in it. sums: gradients so far; the objective's derivatives by IN_PLACE are the new sums
+    (`Model.hidden`, `Model.hidden_and_head`).
 
     shardings: where the new state lies; naming it keeps a second call from compiling again for other words of the same.
     Moments that lie on the host are brought to the devices for the optimiser's step and sent back.
@@ -189,8 +190,8 @@ def update_of(
         def body(m: jax.Array, sums: Any) -> Any:
             numbers, grads = sums
             more, gradients = gradient(m, grads if in_place else None)
-            if in_place:  # those of the layers are sums already
-                summed = {name: jax.tree.map(jnp.add, grads[name], gradients[name]) for name in grads.keys() - LAYERS}
+            if in_place:  # most are sums already
+                summed = {name: jax.tree.map(jnp.add, grads[name], gradients[name]) for name in grads.keys() - IN_PLACE}
                 gradients = gradients | summed
             else:
                 gradients = jax.tree.map(jnp.add, grads, gradients)

@@ -68,6 +68,7 @@ def assert_same(ours: Any, expected: Any) -> None:
 @pytest.mark.parametrize("block", [40, VOCAB])
 def test_chunks_give_the_whole_log_softmax_and_its_gradient(monkeypatch, params, rows, chunk, block):
     monkeypatch.setattr(head, "VOCAB_BLOCK", block)
+    monkeypatch.setattr(head, "LANES", 4)
     results, by_logp, by_entropy = all_of(functools.partial(head_scores, chunk=chunk), params, rows)
     expected, expected_by_logp, _ = all_of(whole, params, rows)
     assert_same((results, by_logp), (expected, expected_by_logp))
@@ -90,6 +91,7 @@ def test_what_nobody_wants_is_not_looked_at(params, rows):
 @pytest.mark.parametrize("mesh", [(2, 2, 2, 1), (1, 2, 4, 1), (1, 2, 2, 2), (1, 1, 4, 2)])
 def test_every_device_does_its_own_tokens_and_words(monkeypatch, params, rows, mesh):
     monkeypatch.setattr(head, "VOCAB_BLOCK", 40)
+    monkeypatch.setattr(head, "LANES", 4)
     expected, expected_by_logp, _ = all_of(whole, params, rows)
     mesh = parallel.make_mesh(*mesh)
     with jax.set_mesh(mesh):
@@ -112,6 +114,7 @@ def test_bfloat16_hidden_states_give_float32_results_and_gradients(params, rows)
 
 def test_the_whole_logits_never_exist(monkeypatch, params, rows):
     monkeypatch.setattr(head, "VOCAB_BLOCK", 40)
+    monkeypatch.setattr(head, "LANES", 4)
     hidden_btd, target_bt, wanted_bt, _ = rows
 
     def largest(compute: Any) -> int:

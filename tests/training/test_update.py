@@ -276,3 +276,19 @@ def test_logps(params, plain, whole_logps):
     backwards = logps(params, plain[::-1])
     for one, other in zip(backwards, whole_logps[::-1], strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_no_second_array_of_the_tables_size(tied):
+    """Beside the state an update holds the gradient, the head rounded to bfloat16, and little else."""
+    config = dataclasses.replace(CONFIG, vocab_size=1 << 17, tie_word_embeddings=tied)
+    optimizer, _ = make_optimizer(learning_rate=LEARNING_RATE, updates=10)
+    update = make_update(Model(config, jnp.bfloat16, "dots"), LOSS, optimizer, logit_chunk=16)
+    state = train_state.abstract(Model(config).abstract_params, optimizer)
+    arrays = {f"{name}_mbt": np.zeros((4, 1, 16), np.int32) for name in ("tokens", "target", "wanted", "segment")}
+    arrays |= {f"{name}_mbt": np.zeros((4, 1, 16), np.float32) for name in ("old_logp", "advantage", "loss_weight")}
+    arrays |= {"position_mbt": arrays["tokens_mbt"]}
+    compiled = update.run.lower(state, arrays, 4, None).compile()
+    table = 4 * config.vocab_size * config.hidden_size
+    tables = (1.5 if tied else 2.5) * table
+    assert tables <= compiled.memory_analysis().temp_size_in_bytes < tables + 0.4 * table
