@@ -7,7 +7,7 @@ real   64 sequences of recorded lengths (bench/rollout_lengths.json), 8 samples 
 dense  4 sequences of 512 tokens, nothing to pad and nothing to share
 A step is a whole mini-batch: packing or padding, forward, backward, Adam. All have float32 weights and moments,
 compute in bfloat16, and minimise the clipped surrogate of REINFORCE++ on the response tokens; ours also computes the
-entropy, as it does in a run. Peers get the sequences sorted by length, 4 rows a micro-batch (Tunix 2: its memory)
+entropy, as it does in a run. Peers get the sequences sorted by length, 4 rows a micro-batch (Tunix 1: its memory)
 padded to the longest of them. The tokens are random: no contestant's speed depends on them. Useful tokens are prompts
 and responses, every sequence counted in full. Several states of 8 GB do not fit in memory together, so the contestants
 of a case come one after the other. Each first makes an untimed step, then `--rounds` timed ones, of which the median
@@ -34,7 +34,7 @@ import contest  # noqa: E402
 
 ADAM = {"learning_rate": 5e-7, "beta1": 0.9, "beta2": 0.95, "weight_decay": 0.0, "clip_norm": 1.0}
 ROWS = 4  # of a peer's micro-batch
-TUNIX_ROWS = 2  # its logits of 4 x 512 tokens at once and its copies of the gradient do not fit in 24 GB
+TUNIX_ROWS = 1  # with 2, its logits, its copies of the gradient and what it compiles do not fit in 24 GB
 TUNIX_MULTIPLE = 64  # of tokens that its micro-batches are wide, or each would be compiled anew
 AGREE = 0.02  # how far the first gradient's norm may be from ours
 GOALS = {("real", "transformers"): 1.5, ("real", "tunix"): 2.0, ("dense", "transformers"): 1.0}
