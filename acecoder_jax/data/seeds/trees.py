@@ -7,6 +7,8 @@ Where `docstrings`, one without a docstring is rejected; without `classes`, a cl
 
 import ast
 import collections
+import contextlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import io
@@ -66,10 +68,9 @@ def package(name: str, label: str = "", licence: str = "", **kinds: bool) -> Ite
 
 def _places(top: str) -> list[Path]:
     """Where a package is: its folders, or the file without its .py."""
-    try:
-        spec = importlib.util.find_spec(top) if top.isidentifier() else None
-    except ValueError:  # a module that was made by hand: __main__
-        spec = None
+    spec = importlib.machinery.PathFinder.find_spec(top)  # first: find_spec tells no file of what Python froze
+    with contextlib.suppress(ValueError):  # a module that was made by hand: __main__
+        spec = spec or importlib.util.find_spec(top)  # knows editable installations
     if spec is None:
         raise FileNotFoundError(f"no package {top!r} is installed for {sys.executable}; for a folder, use that source")
     if spec.submodule_search_locations is not None:
