@@ -12,7 +12,7 @@ from typing import Any
 
 from acecoder_jax.types import Problem
 
-NOT_PROBLEMS = {"seeds"}
+NOT_SOURCES = {"seeds"}  # the public modules here that are none
 
 
 def load(name: str, path: str = "", **kw: Any) -> list[Problem]:
@@ -30,8 +30,8 @@ def load(name: str, path: str = "", **kw: Any) -> list[Problem]:
 
 
 def _module(name: str) -> ModuleType:
-    found = {module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")}
-    names = sorted(found - NOT_PROBLEMS)
+    modules = {module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")}
+    names = sorted(modules - NOT_SOURCES)
     if name not in names:
         raise ValueError(f"there is no data source {name!r}: acecoder_jax/data has {', '.join(names)}")
     return importlib.import_module(f"{__name__}.{name}")
