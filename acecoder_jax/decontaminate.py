@@ -1,8 +1,9 @@
 """Decontamination: whether a text shares a run of words with an evaluation benchmark.
 
 A word is a run of letters, digits and underscores, in lower case: layout and punctuation do not hide a copy, and the
-punctuation that all programs share does not make one. An n-gram is n words in a row. A text of the benchmark that is
-shorter than n words, yet not shorter than `WHOLE_WORDS`, is looked for whole.
+punctuation that all programs share does not make one. An n-gram is n words in a row; one that is numbers for more than
+half does not count, for many lists begin with 1, 2, 3. A text of the benchmark that is shorter than n words, yet not
+shorter than `WHOLE_WORDS`, is looked for whole.
 """
 
 import functools
@@ -49,7 +50,7 @@ class Benchmarks:
     """The n-grams of texts that no training text may share.
 
     texts: pairs (name of the problem, text); a problem may come more than once, with its prompt and its solution.
-    size is the number of n-grams; too_short counts the texts of fewer than WHOLE_WORDS words, which cannot be found.
+    size is the number of n-grams; too_short counts the texts without any, which cannot be found.
     """
 
     def __init__(self, texts: Iterable[tuple[str, str]], ngram: int = NGRAM):
@@ -59,12 +60,13 @@ class Benchmarks:
         self._names: list[str] = []
         parts: dict[int, list[tuple[np.ndarray, int]]] = {}
         for name, text in texts:
-            numbers = hashed(words(text))
-            if len(numbers) < WHOLE_WORDS:
+            tokens = words(text)
+            n = min(len(tokens), ngram)
+            found = grams(hashed(tokens), n)[_telling(tokens, n)]
+            if n < WHOLE_WORDS or not len(found):
                 self.too_short += 1
                 continue
-            n = min(len(numbers), ngram)
-            parts.setdefault(n, []).append((grams(numbers, n), len(self._names)))
+            parts.setdefault(n, []).append((found, len(self._names)))
             self._names.append(name)
         self._tables = {n: _table(parts[n]) for n in sorted(parts, reverse=True)}
 
@@ -85,6 +87,12 @@ class Benchmarks:
                 first = int(hits[0])
                 return self._names[owners[places[first]]], " ".join(tokens[first : first + n])
         return None
+
+
+def _telling(tokens: list[str], n: int) -> np.ndarray:
+    """For each n tokens in a row whether at least half of them are no numbers."""
+    words_before = np.cumsum([0, *(not token.isdecimal() for token in tokens)])
+    return 2 * (words_before[n:] - words_before[: len(words_before) - n]) >= n
 
 
 def _table(parts: list[tuple[np.ndarray, int]]) -> tuple[np.ndarray, np.ndarray]:

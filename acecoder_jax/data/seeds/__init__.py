@@ -85,6 +85,10 @@ def load(
     that the source does not take, a column that is missing, an id that appears twice, and a file that is damaged.
     """
     _check(source, path, hub_id, licence)
+    duplicates.check(near_duplicates)
+    for name, value in (("first", first), ("count", count), ("max_characters", max_characters)):
+        if value is not None and value < 0:
+            raise ValueError(f"{name} is a number of 0 or more, not {value}")
     held_out = [decontaminate] if isinstance(decontaminate, str) else list(decontaminate)
     benchmarks = heldout.benchmarks(held_out, ngram) if held_out else None
     if benchmarks is None:

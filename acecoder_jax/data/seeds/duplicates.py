@@ -28,14 +28,19 @@ class Duplicate(NamedTuple):
     exact: bool
 
 
+def check(threshold: float) -> None:
+    """ValueError for a threshold that `find` does not take."""
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"a threshold of similarity is between 0 and 1, not {threshold}")
+
+
 def find(programs: Mapping[str, str], threshold: float) -> dict[str, Duplicate]:
     """The programs that duplicate another, by id: in the order of ids, each that is like one before it that stays.
 
     threshold: similarity from which on two programs are near duplicates; 0 looks for exact ones only.
     The result does not depend on the order of `programs`.
     """
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"a threshold of similarity is between 0 and 1, not {threshold}")
+    check(threshold)
     table = MinHashLSH(threshold, PERMUTATIONS, params=_bands(threshold)) if threshold else None
     first = MinHash(PERMUTATIONS, hashfunc=_same)
     sequences: dict[bytes, str] = {}

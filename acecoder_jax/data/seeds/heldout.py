@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from acecoder_jax.data import _rows
-from acecoder_jax.decontaminate import Benchmarks
+from acecoder_jax.decontaminate import WHOLE_WORDS, Benchmarks, words
 
 HUB = {  # hub id, configuration, splits: all of MBPP, for its own split is not the one that every harness takes
     "humaneval": ("openai/openai_humaneval", None, "test"),
@@ -28,7 +28,7 @@ def benchmarks(names: Sequence[str], ngram: int) -> Benchmarks:
     all_texts: list[tuple[str, str]] = []
     for name in names:
         texts = list(_texts(name))
-        if not Benchmarks(texts, ngram).size:
+        if not any(len(words(text)) >= WHOLE_WORDS for _, text in texts):
             raise ValueError(f"the benchmark {name} has no text that is long enough to compare with")
         all_texts += texts
     return Benchmarks(all_texts, ngram)

@@ -68,9 +68,10 @@ def package(name: str, label: str = "", licence: str = "", **kinds: bool) -> Ite
 
 def _places(top: str) -> list[Path]:
     """Where a package is: its folders, or the file without its .py."""
-    spec = importlib.machinery.PathFinder.find_spec(top)  # first: find_spec tells no file of what Python froze
+    # The path is asked first: of a module that Python froze, find_spec tells no file. It knows editable installations.
+    spec = importlib.machinery.PathFinder.find_spec(top) if top.isidentifier() else None
     with contextlib.suppress(ValueError):  # a module that was made by hand: __main__
-        spec = spec or importlib.util.find_spec(top)  # knows editable installations
+        spec = spec or (importlib.util.find_spec(top) if top.isidentifier() else None)
     if spec is None:
         raise FileNotFoundError(f"no package {top!r} is installed for {sys.executable}; for a folder, use that source")
     if spec.submodule_search_locations is not None:
@@ -101,14 +102,17 @@ def _licence_of_distribution(name: str) -> str:
 
 
 def _files(root: Path) -> Iterator[tuple[str, Path]]:
-    """The .py files below a folder, each with its dotted name there, in the order of paths."""
-    for place, folders, names in os.walk(root):
+    """The .py files below a folder, each with its dotted name there, in the order of paths; then closed folders."""
+    closed: list[OSError] = []
+    for place, folders, names in os.walk(root, onerror=closed.append):
         folders[:] = sorted(name for name in folders if name not in NOT_SOURCE and not name.startswith("."))
         for name in sorted(names):
             if name.endswith(".py"):
                 path = Path(place, name)
                 parts = path.relative_to(root).with_suffix("").parts
                 yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+    for path in (Path(error.filename) for error in closed):
+        yield ".".join(path.relative_to(root).parts), path
 
 
 def _definitions(
@@ -121,7 +125,7 @@ def _definitions(
             found = list(program.definitions(program.parse(text)))
         except (ValueError, OSError) as error:
             reason = "not python" if isinstance(error, ValueError) else "unreadable"
-            yield Rejection(f"{label}_{module or path.stem}.py", reason, f"{path}: {error}")
+            yield Rejection(f"{label}_{_file_name(module, path)}", reason, f"{path}: {error}")
             continue
         lines = text.split("\n")
         for node in found:
@@ -134,6 +138,13 @@ def _definitions(
                 yield Rejection(id, "a class")
             else:
                 yield Seed(id, label, _source(lines, node), licence=licence)
+
+
+def _file_name(module: str, path: Path) -> str:
+    """What a file without a seed is called: "a.b.py", "a.b/__init__.py"; as it is at the top."""
+    if not module:
+        return path.name
+    return f"{module}/{path.name}" if path.name == "__init__.py" else f"{module}{path.suffix}"
 
 
 def _text(path: Path) -> str:

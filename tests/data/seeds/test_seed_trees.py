@@ -72,6 +72,23 @@ def test_a_folder(tree):
     assert broken.reason == "not python" and broken.detail.endswith("broken.py: invalid syntax (line 1)")
 
 
+def test_files_that_cannot_be_read_have_names_of_their_own(tree, monkeypatch):
+    (tree / "sub.py").write_text("def f(:")
+    (tree / "sub" / "__init__.py").write_text("def f(:")
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    (tree / "closed").mkdir()
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: open(path, "rb").read())
+    rejected = {row.id: row.reason for row in trees.folder(str(tree)) if row.reason != "no docstring"}
+    assert rejected == 1
+
+
 def test_what_is_wanted_of_a_folder(tree):
     all_of_it = {row.id: row for row in trees.folder(str(tree), label="x", docstrings=False, classes=False)}
     assert isinstance(all_of_it["x_a.bare"], Seed)
