@@ -15,13 +15,13 @@ FLOORS = [  # a module imports from floors below its own, or from its own packag
     {"types", "presets", "prompts", "tokenizer", "curate", "store", "metrics", "parallel", "chips", "stops"}
     | {"hosts", "distributed", "decontaminate"},
     {"sandbox", "data", "models"},
-    {"sampling", "training"},
-    {"algorithms", "rewards", "benchmarks"},
+    {"sampling", "training", "imagined"},
+    {"algorithms", "rewards", "benchmarks", "writers"},
     {"planning", "serving", "report"},
     {"stages"},
     {"main"},
 ]
-PLUG_INS = {"data", "algorithms", "rewards", "benchmarks"}
+PLUG_INS = {"data", "algorithms", "rewards", "benchmarks", "writers"}
 READS_CONFIG_DICT = {"stages", "main", "presets"}
 
 
