@@ -16,15 +16,19 @@ import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol, Self
 
-# Errors of a reply: the request met something that says nothing about it, and may be sent again by a later start.
-FAILURES = ("timeout", "rate_limited", "server_error", "broken", "bad_reply", "bad_request", "expired")
+# Errors of a reply. They say nothing about what was asked: a later start may send the request again. "refused" (the
+# key, the model, the credit), "unreachable": what ended the run; "stopped": it ended before the request had its reply.
+FAILURES = (
+    "timeout", "rate_limited", "server_error", "broken", "bad_reply", "bad_request", "expired",
+    "refused", "unreachable", "stopped",
+)  # fmt: skip
 
 
 class WriterError(RuntimeError):
     """The run cannot go on as it is; the message says why and what to do."""
 
 
-class BudgetSpent(WriterError):
+class BudgetSpent(WriterError):  # noqa: N818 - it reads as what happened
     """There is no money left for another request."""
 
 
