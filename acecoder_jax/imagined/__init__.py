@@ -63,10 +63,9 @@ def read(text: str, min_tests: int) -> Question:
         raise Rejected("class", f"the tests build a {name}", repaired, refused)
     tests: dict[str, None] = {}  # in order, each once
     for one in found:
-        problem = entry.problem(one, name)
-        problem = problem or ("repeated" if one.source in tests else "")
-        if problem:
-            refused[problem] += 1
+        wrong = entry.problem(one, name) or ("repeated" if one.source in tests else "")
+        if wrong:
+            refused[wrong] += 1
         else:
             tests[one.source] = None
     if len(tests) < min_tests:

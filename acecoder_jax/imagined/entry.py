@@ -68,7 +68,7 @@ def problem(one: Assert, name: str) -> str:
 def _called(one: Assert, builtin: bool) -> list[str]:
     """The functions that an assert calls by their bare names, in order, each once; of those of Python, or of others."""
     known = PROVIDED.keys() | one.names.keys()
-    found = {}
+    found: dict[str, None] = {}
     for node in ast.walk(one.test):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             name = node.func.id

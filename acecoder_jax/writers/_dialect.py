@@ -1,7 +1,7 @@
 """How a request is put to an endpoint, and what is left out once it has said that it does not know it.
 
 Endpoints differ in JSON schemas, JSON mode, usage in streams, and the name of the limit of tokens. The best is asked
-for; a 400 that names the part has it replaced by the next best, once for the whole run, and the log says so.
+for; an error that names the part has it replaced by the next best, once for the whole run, and the log says so.
 """
 
 import dataclasses
@@ -71,7 +71,7 @@ class Dialect:
         return request.prefix if self.prefix != "none" else ""
 
     def without(self, complaint: str, body: Mapping[str, Any]) -> "Dialect | None":
-        """The next best after a 400 with this complaint; None where it is about something else."""
+        """The next best after an error with this complaint; None where it is about something else."""
         names_format = any(word in complaint for word in ("response_format", "json_schema", "json_object"))
         if "response_format" in body and names_format:
             return dataclasses.replace(self, json=JSON[JSON.index(self.json) + 1])
@@ -90,7 +90,7 @@ class Tongue:
         self._lock = threading.Lock()
 
     def learn(self, used: Dialect, body: Mapping[str, Any], complaint: str) -> bool:
-        """Whether the request, put in the dialect `used` and refused with 400, is worth putting again."""
+        """Whether the request, put in the dialect `used` and refused, is worth putting again."""
         with self._lock:
             if self.dialect != used:  # another request has taught it since
                 return True

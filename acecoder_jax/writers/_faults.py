@@ -15,6 +15,7 @@ STOPS = {  # status -> why no other request would fare better
     403: "the endpoint {url} forbids this with this key ({key}): {detail}",
     404: "the endpoint {url} has no such model or address (model {model!r}): {detail}",
 }
+OF_THE_REQUEST = (400, 422, 500)  # that a part of it is not known: llama-cpp-python says 500
 _QUOTA = "insufficient_quota"  # a 429 that no waiting helps
 _UNIT_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -40,7 +41,7 @@ class Fault:
 
 def of(error: Exception) -> Fault | None:
     """The fault that an exception tells of; None for one that is no fault of the endpoint but a bug."""
-    detail = f"{type(error).__name__}: {error}"[:500]
+    detail = f"{type(error).__name__}: {error}"[:1000]
     if isinstance(error, openai.APIStatusError):
         return _of_status(error, detail)
     if isinstance(error, openai.APIConnectionError):

@@ -43,7 +43,7 @@ class Records:
 
     def collected(self, wanted: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         """The lines that have come back for what is wanted, each name once, the latest."""
-        found = {}
+        found: dict[str, Any] = {}
         for record in self.all():
             if record.state == COLLECTED:
                 found.update((name, line) for name, line in self.lines(record) if name in wanted)

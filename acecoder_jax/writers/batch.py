@@ -10,7 +10,7 @@ import json as jsonlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import openai
 from openai.types import Batch
@@ -23,7 +23,7 @@ from acecoder_jax.writers._dialect import Dialect
 from acecoder_jax.writers._heard import Heard
 from acecoder_jax.writers._records import Record, Records
 
-URL = "/v1/chat/completions"
+URL: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 MOST = 50_000  # requests that the API takes in a batch
 GONE = ("expired", "cancelled")  # what is done of such a batch has its replies
 T = TypeVar("T")
@@ -190,7 +190,7 @@ class Batches:
             return Reply(request.key, error=reason, detail=f"{status}: {told}")
         heard = Heard()
         try:
-            heard.whole(openai.types.chat.ChatCompletion.construct(**body))
+            heard.whole(openai.types.chat.ChatCompletion.construct(**(body or {})))
         except (_faults.BadReply, TypeError) as error:
             return Reply(request.key, error="bad_reply", detail=str(error))
         prompt, written = heard.usage or estimate(request, heard.text)

@@ -177,7 +177,7 @@ class Endpoint:
             fault = await self._fault_of(body, heard)
             if fault is None:
                 return self._text(request, heard, heard.finish, tried), None
-            if fault.status in (400, 422) and self._tongue.learn(used, body, fault.detail):
+            if fault.status in _faults.OF_THE_REQUEST and self._tongue.learn(used, body, fault.detail):
                 continue
             if heard.text:
                 tried.cost_usd += self.account.cost(*self._tokens(request, heard))

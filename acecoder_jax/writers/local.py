@@ -111,10 +111,10 @@ class Local:
 
     @staticmethod
     def _reply(request: Request, completion: Completion) -> Reply:
-        tokens = {"prompt_tokens": len(completion.prompt_tokens), "completion_tokens": len(completion.tokens)}
+        prompt, written = len(completion.prompt_tokens), len(completion.tokens)
         if completion.error:
             return Reply(request.key, error="bad_request", detail=completion.error)
-        return Reply(request.key, request.prefix + completion.text, completion.finish_reason, **tokens)
+        return Reply(request.key, request.prefix + completion.text, completion.finish_reason, prompt, written)
 
 
 make = Local
