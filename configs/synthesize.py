@@ -7,7 +7,7 @@
 | --- | --- | --- |
 | gpt-4o-mini | Evol, OSS and 50,000 of Stack, from the hub | gpt-4o-mini, as AceCoder's: about 300 USD |
 | gpt-4o-mini-batch | the same | the same through the Batch API: half the price, within a day |
-| stdlib | 300 of Python's standard library | an endpoint on loopback (launch/llama_server.sh) |
+| stdlib | 300 functions of Python's standard library | an endpoint on loopback (launch/llama_server.sh) |
 | tiny | 20 of it | the same |
 """
 
@@ -95,9 +95,12 @@ RECIPE = {
 PRESETS: dict[str, dict[str, Any]] = {
     "gpt-4o-mini": RECIPE,
     "gpt-4o-mini-batch": RECIPE | {"writer": "batch"},
-    "stdlib": LOOPBACK | {"sources": ({"source": "stdlib", "count": 300},)},
+    "stdlib": LOOPBACK | {"sources": ({"source": "stdlib", "classes": False, "count": 300},)},
     "tiny": LOOPBACK
-    | {"sources": ({"source": "stdlib", "count": 20, "max_characters": 1000},), "seeds.decontaminate": ()}
+    | {
+        "sources": ({"source": "stdlib", "classes": False, "count": 20, "max_characters": 1000},),
+        "seeds.decontaminate": (),
+    }
     | {"tests_asked": 8, "min_tests": 2, "max_tokens": 768},
 }
 

@@ -1,5 +1,6 @@
+import functools
 import json
-import os
+import pickle
 import re
 import signal
 import subprocess
@@ -160,6 +161,19 @@ def test_the_budget_and_how_to_go_on(tree, tmp_path):
     assert store.read_json(tmp_path / "run" / "results.json")["cost_usd"] == 8.0
 
 
+def test_the_work_travels_to_other_nodes(tree, tmp_path):
+    """Pickled without the key, which each node takes from its own environment."""
+    with Server(lambda asked: says(good("f0"))) as server:
+        config = configured(server, tree)
+        arguments = synthesize.writer_args(config, tmp_path)
+        asking = synthesize.Asking(0.7, 1.0, 100, 5, 2, 0)
+        packed = pickle.dumps(functools.partial(synthesize.work, "endpoint", arguments, asking))
+        seed = {"id": "a", "source": "s", "program": "def f0(): ...", "instruction": "", "licence": "MIT"}
+        with pickle.loads(packed)() as work:
+            (row,) = work([seed | {"spent_usd": 0.5}])
+    assert row["entry_point"] == "f0" and row["licence"] == "MIT" and row["cost_usd"] == 0.5
+
+
 def test_a_shared_cache_costs_nothing(tree, tmp_path):
     with Server(lambda asked: says(good(seed_of(asked.body)), usage=(0, 1_000_000))) as server:
         knobs = {"endpoint.price_out_usd": 1.0, "endpoint.cache": str(tmp_path / "cache")}
@@ -240,4 +254,3 @@ def test_killed_and_started_again(tree, tmp_path, number):
     assert not (set(FAILURES) & {row["reason"] for row in store.read_jsonl(workdir / "rejected.jsonl")})
     for name in ("questions", "what became of the seeds", "cost"):
         assert name in again.stdout
-    assert os.environ.get("OPENAI_API_KEY", "sk-none") not in again.stdout
