@@ -72,7 +72,7 @@ def _of_status(error: openai.APIStatusError, detail: str) -> Fault:
 
 def backoff(attempt: int, base_s: float, cap_s: float) -> float:
     """Seconds before the attempt after this one (from 1): doubled each time, up to the cap; half of it is chance."""
-    return min(cap_s, base_s * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
+    return min(cap_s, base_s * 2 ** min(attempt - 1, 60)) * random.uniform(0.5, 1.0)
 
 
 def asked_to_wait(headers: Mapping[str, str], clock: float | None = None) -> float | None:

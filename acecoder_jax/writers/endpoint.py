@@ -71,8 +71,8 @@ class Endpoint:
                 "attempts, failures_in_a_row and concurrency must be at least 1, concurrency at most "
                 f"{MOST_CONNECTIONS}"
             )
-        if min(timeout_s, stall_s) <= 0 or min(backoff_s, backoff_cap_s, patience_s) < 0:
-            raise ValueError("timeout_s and stall_s must be above 0, the waits at least 0")
+        if min(timeout_s, stall_s, backoff_s, backoff_cap_s) <= 0 or patience_s < 0:
+            raise ValueError("timeout_s, stall_s, backoff_s and backoff_cap_s must be above 0, patience_s at least 0")
         self.model = model
         self.account = Account(price_in_usd, price_out_usd, budget_usd, spent_usd)
         self._access = Access(base_url, model, key_env)
@@ -269,9 +269,10 @@ class _Tried:
             self.longest = heard
         limited = fault.reason == "rate_limited"
         self.limits, self.faults = self.limits + limited, self.faults + (not limited)
-        wait_s = fault.wait_s
-        if wait_s is None:
+        if fault.wait_s is None:
             wait_s = _faults.backoff(self.limits if limited else self.faults, *backoff)
+        else:  # not at once, whatever the endpoint says: some say 0 for ever
+            wait_s = max(fault.wait_s, _faults.backoff(1, *backoff))
         self.waited_s += wait_s if limited else 0.0
         return wait_s
 

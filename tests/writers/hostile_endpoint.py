@@ -192,7 +192,7 @@ class Server:
 class Batches:
     """The part of a server that takes files and batches. answer: from the body of one request to (status, body).
 
-    open_s: how many looks at a batch find it unfinished.
+    looks: how many of them find a batch unfinished.
     """
 
     def __init__(self, answer: Callable[[dict[str, Any]], tuple[int, Any]], looks: int = 1):

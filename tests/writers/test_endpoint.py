@@ -150,6 +150,9 @@ def test_patience_ends(endpoint):
     with Server(lambda asked: error(429, "slow down", {"retry-after-ms": "20"})) as server:
         replies, stop = gather(endpoint(server, patience_s=0.05), ask("a"))
         assert stop is None and replies["a"].error == "rate_limited" and len(server.asked) == 3
+    with Server(lambda asked: error(429, "slow down", {"Retry-After": "0"})) as server:
+        replies, stop = gather(endpoint(server, patience_s=0.02), ask("a"))
+        assert stop is None and replies["a"].error == "rate_limited" and len(server.asked) <= 21
     with Server(lambda asked: error(429, "tomorrow", {"Retry-After": "36000"})) as server:
         replies, stop = gather(endpoint(server, concurrency=1), ask("a", "b"))
         assert len(server.asked) == 1
@@ -414,6 +417,7 @@ def test_wrong_knobs():
         ({"base_url": url, "json": "yes"}, "json is one of"),
         ({"base_url": url, "budget_usd": 1.0}, "a budget needs prices"),
         ({"base_url": url, "concurrency": 0}, "at least 1"),
+        ({"base_url": url, "backoff_s": 0.0}, "above 0"),
         ({"base_url": url, "tempo": 3}, "takes base_url"),
     ]:
         with pytest.raises(ValueError, match=told):
