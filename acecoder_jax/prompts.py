@@ -50,11 +50,15 @@ def extract_code(text: str) -> str:
     long string of the program, such as an example in a docstring, does not close the block. The block loses the indent
     that its lines share, and \\r\\n becomes \\n.
     """
-    text = text.replace("\r\n", "\n")
-    blocks = [(language, code) for language, code in _blocks(text) if code.strip()]
-    python = [code for language, code in blocks if language in PYTHON]
-    codes = python or [code for _, code in blocks]
-    return textwrap.dedent(codes[-1]).strip("\n") if codes else text
+    codes = code_blocks(text)
+    python = [code for language, code in codes if language in PYTHON]
+    return (python or [code for _, code in codes] or [text.replace("\r\n", "\n")])[-1]
+
+
+def code_blocks(text: str) -> list[tuple[str, str]]:
+    """The fenced blocks of a text as (language, code), in their order, as `extract_code` reads them."""
+    blocks = _blocks(text.replace("\r\n", "\n"))
+    return [(language, textwrap.dedent(code).strip("\n")) for language, code in blocks if code.strip()]
 
 
 def _blocks(text: str) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """The records that travel through the system, as frozen dataclasses that go to and from JSON.
 
-    Problem -> Completion (one sampled answer) -> Verdict (what the sandbox found) -> Pair (two programs, one better)
+    Seed (a program from elsewhere) -> Problem -> Completion (one sampled answer) -> Verdict (what the sandbox found)
 
 Things are joined by `id`, never by the position of a row.
 """
@@ -56,6 +56,35 @@ class Status(enum.StrEnum):
     TIMEOUT = "timeout"  # out of CPU or wall time, killed from outside
     CRASH = "crash"  # the process died: a signal, an exit, out of memory
     INFRA = "infra"  # the sandbox itself broke; says nothing about the program
+
+
+@dataclasses.dataclass(frozen=True)
+class Seed(Record):
+    """A program that a question is made from.
+
+    id: a function of where the program comes from, never of the order of rows: `evol_12`, `stdlib_textwrap.dedent`.
+    source: the name that rows of a dataset carry: `evol`, `oss`, `bigcode_python_fns`, `stdlib`, or a package's name.
+    instruction: what the program was written for, as its source words it; "" where there is none.
+    licence: as the source names it; "" where it does not.
+    """
+
+    id: str
+    source: str
+    program: str
+    instruction: str = ""
+    licence: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rejection(Record):
+    """A row that was left out, and why.
+
+    reason: one of a few words to count by, such as "short". detail: what is particular to this row; may be "".
+    """
+
+    id: str
+    reason: str
+    detail: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

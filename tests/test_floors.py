@@ -13,15 +13,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [  # a module imports from floors below its own, or from its own package
     {"types", "presets", "prompts", "tokenizer", "curate", "store", "metrics", "parallel", "chips", "stops"}
-    | {"hosts", "distributed"},
-    {"sandbox", "data", "models"},
-    {"sampling", "training"},
-    {"algorithms", "rewards", "benchmarks"},
+    | {"hosts", "distributed", "decontaminate", "ledger"},
+    {"sandbox", "data", "models", "cluster"},
+    {"sampling", "training", "imagined"},
+    {"algorithms", "rewards", "benchmarks", "writers"},
     {"planning", "serving", "report"},
     {"stages"},
     {"main"},
 ]
-PLUG_INS = {"data", "algorithms", "rewards", "benchmarks"}
+PLUG_INS = {"data", "cluster", "algorithms", "rewards", "benchmarks", "writers"}
 READS_CONFIG_DICT = {"stages", "main", "presets"}
 
 

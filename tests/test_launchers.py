@@ -84,3 +84,20 @@ def test_slurm_gpu():
 def test_slurm_gpu_says_what_is_wrong(args, env, message):
     code, _, lines = launch("slurm_gpu", *args, **env)
     assert code == 2 and lines[-1].startswith(message)
+
+
+def test_llama_server_wants_a_file():
+    code, _, lines = launch("llama_server", "no.gguf")
+    assert code == 2 and lines == ["usage: bash launch/llama_server.sh MODEL.gguf [ARGUMENT ...]; no file no.gguf"]
+
+
+def test_llama_server_starts_on_loopback(tmp_path):
+    """With an environment that is there, and without giving up one reply for the next request."""
+    (tmp_path / "bin").mkdir()
+    python, model = tmp_path / "bin" / "python", tmp_path / "m.gguf"
+    python.write_text('#!/bin/sh\n[ "$1" = -c ] || echo "$@"\n')
+    python.chmod(0o755)
+    model.touch()
+    code, out, _ = launch("llama_server", str(model), "--port", "8001", LLAMA_VENV=str(tmp_path), HOME="/")
+    assert code == 0 and out.startswith(f"-m llama_cpp.server --model {model} --model_alias local --host 127.0.0.1")
+    assert "--interrupt_requests False" in out and out.endswith("--port 8001\n")

@@ -1,4 +1,7 @@
-"""Where problems come from: one module a source, each with `load(**kw) -> list[Problem]`, looked up by its name."""
+"""Where problems come from: one module a source, each with `load(**kw) -> list[Problem]`, looked up by its name.
+
+`seeds` is beside them: programs that problems are made from.
+"""
 
 import importlib
 import inspect
@@ -8,6 +11,8 @@ from types import ModuleType
 from typing import Any
 
 from acecoder_jax.types import Problem
+
+NOT_SOURCES = {"seeds"}  # the public modules here that are none
 
 
 def load(name: str, path: str = "", **kw: Any) -> list[Problem]:
@@ -25,7 +30,8 @@ def load(name: str, path: str = "", **kw: Any) -> list[Problem]:
 
 
 def _module(name: str) -> ModuleType:
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    modules = {module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")}
+    names = sorted(modules - NOT_SOURCES)
     if name not in names:
         raise ValueError(f"there is no data source {name!r}: acecoder_jax/data has {', '.join(names)}")
     return importlib.import_module(f"{__name__}.{name}")

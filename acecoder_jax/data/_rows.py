@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 JSONL_ENDINGS = (".jsonl", ".jsonl.gz")
+TABLE_ENDINGS = (*JSONL_ENDINGS, ".parquet")
 
 
 def require(row: Mapping[str, Any], columns: Iterable[str], where: str) -> None:
@@ -61,15 +62,38 @@ def read_parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise ValueError(f"{path}: not a whole Parquet file ({error})") from error
 
 
-def read_hub(hub_id: str, split: str, config: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a dataset of the Hugging Face hub, each with its place, "HUB_ID row N" from 1."""
+def read_table(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a .jsonl, .jsonl.gz or .parquet file, or of all of them in a folder by name, each with its place.
+
+    FileNotFoundError for a path that is not there; ValueError for a file of another kind and an empty folder.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"no file or folder at {path}")
+    files = sorted(file for file in path.iterdir() if file.name.endswith(TABLE_ENDINGS)) if path.is_dir() else [path]
+    if not files:
+        raise ValueError(f"{path}: the folder holds no file that ends in {', '.join(TABLE_ENDINGS)}")
+    for file in files:
+        if not file.name.endswith(TABLE_ENDINGS):
+            raise ValueError(f"{file}: a file of rows ends in {', '.join(TABLE_ENDINGS)}")
+        yield from read_parquet(file) if file.suffix == ".parquet" else read_jsonl(file)
+
+
+def read_hub(
+    hub_id: str, split: str, config: str | None = None, **options: Any
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a dataset of the Hugging Face hub, each with its place, "HUB_ID row N" from 1.
+
+    options go to `datasets.load_dataset`; with `streaming` no more is fetched than is read.
+    FileNotFoundError for a dataset that is not there, is gated, or cannot be reached.
+    """
     import datasets  # slow to import
 
     try:
-        rows = datasets.load_dataset(hub_id, config, split=split)
-    except (OSError, ValueError) as error:
+        rows = datasets.load_dataset(hub_id, config, split=split, **options)
+        for number, row in enumerate(rows, start=1):
+            yield f"{hub_id} row {number}", row
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        gated = "; ask for access on its page and log in with `hf auth login`" if "gated" in str(error) else ""
         raise FileNotFoundError(
-            f"the dataset {hub_id} could not be had from the hub ({error}); name a local copy with data_path"
+            f"the dataset {hub_id} could not be had from the hub ({error}){gated}; or name a local copy by its path"
         ) from error
-    for number, row in enumerate(rows, start=1):
-        yield f"{hub_id} row {number}", row

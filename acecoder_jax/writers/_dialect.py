@@ -1,0 +1,104 @@
+"""How a request is put to an endpoint, and what is left out once it has said that it does not know it.
+
+Endpoints differ in JSON schemas, JSON mode, usage in streams, and the name of the limit of tokens. The best is asked
+for; an error that names the part has it replaced by the next best, once for the whole run, and the log says so.
+"""
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from acecoder_jax.writers import Request
+
+_log = logging.getLogger(__name__)
+# How a reply is held to be JSON: to its schema (as OpenAI and vLLM take it, or llama-cpp-python), to any object, or by
+# the prompt alone.
+JSON = ("schema", "object_schema", "object", "none")
+PREFIX = ("message", "continue", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dialect:
+    """json: of JSON. usage: ask a stream for its usage. limit: the field for the most tokens.
+
+    prefix: how a reply is begun for the model. "message": a last message of the assistant, which llama.cpp's server and
+    others go on from; "continue": the same with the flags of vLLM and SGLang; "none": not at all.
+    """
+
+    json: str
+    prefix: str
+    usage: bool = True
+    limit: str = "max_tokens"
+
+    def __post_init__(self) -> None:
+        for name, known in (("json", JSON), ("prefix", PREFIX)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
+
+    def body(self, request: Request, model: str, stream: bool = False) -> dict[str, Any]:
+        """The request as keyword arguments of the client."""
+        messages = [dict(message) for message in request.messages]
+        body: dict[str, Any] = {
+            "model": model,
+            "messages": messages,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            self.limit: request.max_tokens,
+        }
+        if request.seed is not None:
+            body["seed"] = request.seed
+        if request.prefix and self.prefix != "none":
+            messages.append({"role": "assistant", "content": request.prefix})
+            if self.prefix == "continue":
+                body["extra_body"] = {"add_generation_prompt": False, "continue_final_message": True}
+        if request.schema is not None and self.json != "none":
+            body["response_format"] = self._format(dict(request.schema))
+        if stream:
+            body["stream"] = True
+            if self.usage:
+                body["stream_options"] = {"include_usage": True}
+        return body
+
+    def _format(self, schema: dict[str, Any]) -> dict[str, Any]:
+        if self.json == "schema":
+            return {"type": "json_schema", "json_schema": {"name": "reply", "strict": True, "schema": schema}}
+        return {"type": "json_object"} | ({"schema": schema} if self.json == "object_schema" else {})
+
+    def begun(self, request: Request) -> str:
+        """What the text of a reply has to begin with, since the model went on from it."""
+        return request.prefix if self.prefix != "none" else ""
+
+    def without(self, complaint: str, body: Mapping[str, Any]) -> "Dialect | None":
+        """The next best after an error with this complaint; None where it is about something else."""
+        names_format = any(word in complaint for word in ("response_format", "json_schema", "json_object"))
+        if "response_format" in body and names_format:
+            return dataclasses.replace(self, json=JSON[JSON.index(self.json) + 1])
+        if "stream_options" in body and "stream_options" in complaint:
+            return dataclasses.replace(self, usage=False)
+        if self.limit == "max_tokens" and "max_completion_tokens" in complaint:
+            return dataclasses.replace(self, limit="max_completion_tokens")
+        return None
+
+
+class Tongue:
+    """The dialect of a run, for all its requests; from any thread."""
+
+    def __init__(self, dialect: Dialect):
+        self.dialect = dialect
+        self._lock = threading.Lock()
+
+    def learn(self, used: Dialect, body: Mapping[str, Any], complaint: str) -> bool:
+        """Whether the request, put in the dialect `used` and refused, is worth putting again."""
+        with self._lock:
+            if self.dialect != used:  # another request has taught it since
+                return True
+            better = used.without(complaint, body)
+            if better is None:
+                return False
+            changed = [name for name in vars(better) if getattr(better, name) != getattr(used, name)]
+            told = ", ".join(f"{name}: {getattr(used, name)} -> {getattr(better, name)}" for name in changed)
+            _log.warning("the endpoint does not know a part of the request, which goes on without it (%s)", told)
+            self.dialect = better
+            return True
