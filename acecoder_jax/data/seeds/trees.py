@@ -70,8 +70,9 @@ def _places(top: str) -> list[Path]:
     """Where a package is: its folders, or the file without its .py."""
     # The path is asked first: of a module that Python froze, find_spec tells no file. It knows editable installations.
     spec = importlib.machinery.PathFinder.find_spec(top) if top.isidentifier() else None
-    with contextlib.suppress(ValueError):  # a module that was made by hand: __main__
-        spec = spec or (importlib.util.find_spec(top) if top.isidentifier() else None)
+    if top.isidentifier() and top != "__main__":  # which is what happens to run
+        with contextlib.suppress(ValueError):  # a module that was made by hand
+            spec = spec or importlib.util.find_spec(top)
     if spec is None:
         raise FileNotFoundError(f"no package {top!r} is installed for {sys.executable}; for a folder, use that source")
     if spec.submodule_search_locations is not None:
