@@ -13,8 +13,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from acecoder_jax import presets
+from configs import synthesize
 
-PRESETS: dict[str, dict[str, Any]] = {"recipe": {}, "tiny": {"writer": "local", "samples": 4, "max_tokens": 256}}
+PRESETS: dict[str, dict[str, Any]] = {
+    "recipe": {},
+    "tiny": {"writer": "local", "samples": 4, "max_tokens": 256, "local.max_new_tokens": 256}
+    | {"local.engine.slots": 16},
+}
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -36,12 +41,13 @@ def get_config(argument: str = "") -> ConfigDict:
             # part of each model's name.
             "models": (),
             "model_names": (),
-            "writer": "endpoint",  # or local
-            "endpoint": {
-                "base_url": "http://127.0.0.1:8000/v1",
-                "model": "Qwen/Qwen2.5-Coder-7B-Instruct",
-            },
-            "local": {"model": ""},
+            "writer": "endpoint",  # or batch, local: as in configs/synthesize.py
+            "endpoint": synthesize.ENDPOINT
+            | {"base_url": "http://127.0.0.1:8000/v1", "model": "Qwen/Qwen2.5-Coder-7B-Instruct", "key_env": ""}
+            | {"prefix": "continue"},
+            "batch": synthesize.BATCH,
+            "local": synthesize.LOCAL | {"max_prompt_tokens": 2048, "max_new_tokens": 2048},
+            "budget_usd": 0.0,  # of all starts of the run together; 0: no limit
             "cluster": "local",  # who does the work: acecoder_jax/cluster/
             "cluster_args": {},
             # CPU seconds of a test, and of a program for all its tests.

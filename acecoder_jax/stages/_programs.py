@@ -7,7 +7,7 @@ import dataclasses
 import queue
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -48,13 +48,22 @@ class Asking:
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """A reply and what the sandbox found of its program; no verdict where the writer gave no text."""
+    """A reply and what the sandbox found of its program; no verdict where the writer gave no text.
+
+    spent_usd: by earlier starts, for the same program in vain.
+    """
 
     row: Row
     sample: int
     reply: Reply
     program: str = ""
     verdict: Verdict | None = None
+    spent_usd: float = 0.0
+
+    @property
+    def cost_usd(self) -> float:
+        """Of all starts."""
+        return self.reply.cost_usd + self.spent_usd
 
     @property
     def reason(self) -> str:
@@ -71,29 +80,39 @@ class Judged:
         return next(filter(None, self.verdict.messages), "")
 
 
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """A request for the sample-th program of a question. spent_usd: as of Judged."""
+
+    request: Request
+    row: Row
+    sample: int
+    spent_usd: float = 0.0
+
+
 @contextlib.contextmanager
-def judging(
+def tools(
     writer: str, writer_args: Mapping[str, Any], sandbox_args: Mapping[str, Any], limits: Mapping[str, Any]
-) -> Iterator[Callable[[Iterable[tuple[Request, Row, int]]], Iterator[Judged]]]:
-    """A function from requests, each with its question and the number of the sample, to what became of them."""
+) -> Iterator[tuple[Writer, Sandbox]]:
+    """What `judge` needs."""
     with (
         Sandbox(limits=Limits(**limits), **sandbox_args) as sandbox,
         writers.make(writer, **writer_args) as hand,
     ):
-        yield lambda asked: judge(hand, sandbox, asked)
+        yield hand, sandbox
 
 
-def judge(writer: Writer, sandbox: Sandbox, asked: Iterable[tuple[Request, Row, int]]) -> Iterator[Judged]:
+def judge(writer: Writer, sandbox: Sandbox, asked: Iterable[Asked]) -> Iterator[Judged]:
     """What became of the requests, in the order in which it is known. Each program is judged as soon as it is written.
 
     A writer that has to stop (WriterError) does so when all programs that it wrote have been judged.
     """
-    waiting: dict[str, tuple[Row, int]] = {}
+    waiting: dict[str, Asked] = {}
 
     def requests() -> Iterator[Request]:
-        for request, row, sample in asked:
-            waiting[request.key] = row, sample
-            yield request
+        for one in asked:
+            waiting[one.request.key] = one
+            yield one.request
 
     judged = queue.SimpleQueue[tuple[Judged, Future[Verdict]]]()
     under_way, most = 0, WINDOW * sandbox.workers
@@ -105,7 +124,8 @@ def judge(writer: Writer, sandbox: Sandbox, asked: Iterable[tuple[Request, Row, 
         except WriterError as error:
             stopped, reply = error, None
         if reply is not None:
-            one = Judged(*waiting.pop(reply.key), reply)
+            of = waiting.pop(reply.key)
+            one = Judged(of.row, of.sample, reply, spent_usd=of.spent_usd)
             if reply.error is None:
                 one = dataclasses.replace(one, program=program_of(reply.text))
                 future = sandbox.submit(_job(one))

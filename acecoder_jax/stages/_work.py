@@ -125,7 +125,7 @@ def work_off(
     """
     wanted = set(wanted)
     store.remove_half_written(output.parent)
-    counts, done = _take_up(wanted, output, rejected, retry, measure)
+    counts, done = take_up(wanted, output, rejected, retry, measure)
     before = counts.done
     print(f"{title}: {len(wanted)} wanted, {before} done before")
     rows = todo(done) if before < len(wanted) else []
@@ -171,7 +171,7 @@ def summary(title: str, counts: Counts) -> None:
     metrics.table(title, ("what", "count", "share"), rows)
 
 
-def _take_up(
+def take_up(
     wanted: Set[str], output: Path, rejected: Path, retry: Collection[str], measure: Measure
 ) -> tuple[Counts, set[str]]:
     """What earlier starts have left, and the ids of it. The files are left ready to grow."""

@@ -8,7 +8,7 @@ import collections
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,15 @@ from ml_collections import ConfigDict
 
 from acecoder_jax import cluster, curate, ledger, metrics, store
 from acecoder_jax.cluster import Work
-from acecoder_jax.stages import _programs, _work
-from acecoder_jax.stages._programs import Asking, Judged
+from acecoder_jax.sandbox import Sandbox
+from acecoder_jax.stages import _programs, _work, _writing
+from acecoder_jax.stages._programs import Asked, Asking, Judged
 from acecoder_jax.store import Row
 from acecoder_jax.types import Status
+from acecoder_jax.writers import Writer
 
 MAY_CHANGE = (
-    "questions", "keep", "endpoint", "local", "cluster", "cluster_args", "sandbox.workers", "sandbox.min_isolation",
+    *_writing.MAY_CHANGE, "questions", "keep", "cluster", "cluster_args", "sandbox.workers", "sandbox.min_isolation",
 )  # fmt: skip
 DROPPED = ("few_passes", "few_tests")  # by the thresholds, which a later start may have others of
 
@@ -37,12 +39,14 @@ def run(config: ConfigDict, workdir: Path) -> None:
     questions = _work.read_input(config.questions, _programs.COLUMNS, "questions")
     oracle, rejected = workdir / "oracle.jsonl", workdir / "rejected.jsonl"
     asking = Asking(config.temperature, config.top_p, config.max_tokens, config.shown_tests, config.seed)
-    counts = _work.work_off(
+    earlier = _writing.spent_on_failures(rejected, _programs.AGAIN)
+    arguments = _writing.writer_args(config, workdir, [oracle, rejected])
+    stopped, counts = _writing.until_stopped(
         [row["id"] for row in questions],
-        _work.left(questions),
+        lambda done: [row | {"spent_usd": earlier.get(row["id"], 0.0)} for row in questions if row["id"] not in done],
         functools.partial(
-            work, config.writer, config[config.writer].to_dict(), config.sandbox.to_dict(), config.limits.to_dict(),
-            asking, config.oracle_samples,
+            work, config.writer, arguments, config.sandbox.to_dict(), config.limits.to_dict(), asking,
+            config.oracle_samples,
         ),
         runner=cluster.make(config.cluster, **config.cluster_args),
         title="filter", output=oracle, rejected=rejected, retry=(*_programs.AGAIN, *DROPPED),
@@ -53,6 +57,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
     report(yields)
     sources = {name: found.to_json() for name, found in yields.items()}
     store.write_json(workdir / "results.json", {"programs": counts.to_json(), "sources": sources})
+    if stopped is not None:
+        raise stopped
 
 
 # ---- the programs
@@ -68,28 +74,29 @@ def work(
     samples: int,
 ) -> Iterator[Work]:
     """Questions to rows of oracle.jsonl."""
-    with _programs.judging(writer, writer_args, sandbox, limits) as judge:
-        yield functools.partial(ask, judge, asking, samples, writer_args["model"])
+    with _programs.tools(writer, writer_args, sandbox, limits) as (hand, judges):
+        yield functools.partial(ask, hand, judges, asking, samples)
 
 
-def ask(
-    judge: Callable[..., Iterator[Judged]], asking: Asking, samples: int, model: str, rows: Sequence[Row]
-) -> Iterator[Row]:
+def ask(hand: Writer, sandbox: Sandbox, asking: Asking, samples: int, rows: Sequence[Row]) -> Iterator[Row]:
     """A row for each question, as soon as all of its programs are judged.
 
     Programs without a verdict are left out of it; a question with no other is rejected.
     """
     found: dict[str, list[Judged]] = collections.defaultdict(list)
-    for one in judge((asking.request(row, k), row, k) for row in rows for k in range(samples)):
+    asked = (
+        Asked(asking.request(row, k), row, k, 0.0 if k else row["spent_usd"]) for row in rows for k in range(samples)
+    )
+    for one in _programs.judge(hand, sandbox, asked):
         programs = found[one.row["id"]]
         programs.append(one)
         if len(programs) == samples:
-            yield _oracle_row(one.row, model, found.pop(one.row["id"]))
+            yield _oracle_row(one.row, hand.model, found.pop(one.row["id"]))
 
 
 def _oracle_row(question: Row, model: str, programs: list[Judged]) -> Row:
     programs.sort(key=lambda one: one.sample)
-    cost = {"cost_usd": spent} if (spent := sum(one.reply.cost_usd for one in programs)) else {}
+    cost = {"cost_usd": spent} if (spent := sum(one.cost_usd for one in programs)) else {}
     judged = [
         {"completion": one.program, "statuses": [status.value for status in one.verdict.statuses]}
         | {"finish": one.reply.finish}

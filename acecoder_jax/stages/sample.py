@@ -7,7 +7,7 @@ later start with another model, in the same workdir, adds that one's programs to
 import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -15,44 +15,57 @@ from ml_collections import ConfigDict
 
 from acecoder_jax import cluster, ledger, metrics, store
 from acecoder_jax.cluster import Work
-from acecoder_jax.stages import _programs, _work
-from acecoder_jax.stages._programs import Asking, Judged
+from acecoder_jax.sandbox import Sandbox
+from acecoder_jax.stages import _programs, _work, _writing
+from acecoder_jax.stages._programs import Asked, Asking
 from acecoder_jax.store import Row
 from acecoder_jax.types import Status
+from acecoder_jax.writers import Writer
 
 MAY_CHANGE = (
-    "questions", "samples", "writer", "endpoint", "local", "models", "model_names", "cluster", "cluster_args",
-    "sandbox.workers", "sandbox.min_isolation",
+    *_writing.MAY_CHANGE, "questions", "samples", "writer", "endpoint", "batch", "local", "models", "model_names",
+    "cluster", "cluster_args", "sandbox.workers", "sandbox.min_isolation",
 )  # fmt: skip
 
 
 def run(config: ConfigDict, workdir: Path) -> None:
     """Samples what is missing of each model in turn, then writes the dataset."""
     questions = read_questions(config.questions, config.pass_rate_over)
-    arguments = config[config.writer].to_dict()
-    models = tuple(config.models) or (arguments["model"],)
-    names = tuple(config.model_names) or tuple(short_name(model) for model in models)
-    if len(names) != len(models) or len(set(names)) != len(names) or any("|" in name for name in names):
-        raise ValueError(f"a name for each model is needed, no two alike and none with '|': {names} for {models}")
-    files = {"output": workdir / "programs.jsonl", "rejected": workdir / "rejected.jsonl"}
+    output, rejected = workdir / "programs.jsonl", workdir / "rejected.jsonl"
     asking = Asking(config.temperature, config.top_p, config.max_tokens, config.shown_tests, config.seed)
     runner = cluster.make(config.cluster, **config.cluster_args)
-    results = {}
-    for model, name in zip(models, names, strict=True):
-        judges = config.writer, arguments | {"model": model}, config.sandbox.to_dict(), config.limits.to_dict()
-        counts = _work.work_off(
+    results, stopped = {}, None
+    for model, name in named_models(config).items():
+        arguments = _writing.writer_args(config, workdir, [output, rejected]) | {"model": model}
+        earlier = _writing.spent_on_failures(rejected, _programs.AGAIN)
+        stopped, counts = _writing.until_stopped(
             [program_id(row["id"], name, k) for row in questions for k in range(config.samples)],
-            functools.partial(missing, questions, name, config.samples),
-            functools.partial(work, *judges, asking, name),
-            runner=runner, title=f"sample {name}", retry=_programs.AGAIN,
-            measure=rates, columns=["pass rate"], **files,
+            functools.partial(missing, questions, name, config.samples, earlier),
+            functools.partial(
+                work, config.writer, arguments, config.sandbox.to_dict(), config.limits.to_dict(), asking, name
+            ),
+            runner=runner, title=f"sample {name}", output=output, rejected=rejected, retry=_programs.AGAIN,
+            measure=rates, columns=["pass rate"],
         )  # fmt: skip
         _work.summary(f"programs of {name}", counts)
         results[name] = counts.to_json()
-    rows = write_dataset(questions, files["output"], workdir / "dataset.jsonl")
+        if stopped is not None:
+            break
+    rows = write_dataset(questions, output, workdir / "dataset.jsonl")
     print(f"{workdir / 'dataset.jsonl'}: {rows} of {len(questions)} questions have programs")
     report(workdir / "dataset.jsonl")
     store.write_json(workdir / "results.json", {"models": results, "questions": len(questions), "rows": rows})
+    if stopped is not None:
+        raise stopped
+
+
+def named_models(config: ConfigDict) -> dict[str, str]:
+    """The models to sample from, each with its name in the rows."""
+    models = tuple(config.models) or (config[config.writer].model,)
+    names = tuple(config.model_names) or tuple(short_name(model) for model in models)
+    if len(names) != len(models) or len(set(names)) != len(names) or any("|" in name for name in names):
+        raise ValueError(f"a name for each model is needed, no two alike and none with '|': {names} for {models}")
+    return dict(zip(models, names, strict=True))
 
 
 def read_questions(path: str, pass_rate_over: str) -> list[Row]:
@@ -80,12 +93,20 @@ def program_id(question: str, model: str, sample: int) -> str:
     return f"{question}|{model}|{sample}"
 
 
-def missing(questions: Sequence[Row], model: str, samples: int, done: Set[str]) -> list[Row]:
-    """The questions that lack programs of the model, each with the numbers of those ("samples")."""
+def missing(
+    questions: Sequence[Row], model: str, samples: int, earlier: Mapping[str, float], done: Set[str]
+) -> list[Row]:
+    """The questions that lack programs of the model, each with the numbers of those ("samples").
+
+    earlier: what programs have cost that are to be written again; "spent_usd" has it by their numbers.
+    """
     rows = []
     for row in questions:
-        if lacking := [k for k in range(samples) if program_id(row["id"], model, k) not in done]:
-            rows.append(row | {"samples": lacking})
+        lacking = {k: program_id(row["id"], model, k) for k in range(samples)}
+        lacking = {k: name for k, name in lacking.items() if name not in done}
+        if lacking:
+            costs = {k: earlier[name] for k, name in lacking.items() if name in earlier}
+            rows.append(row | {"samples": list(lacking), "spent_usd": costs})
     return rows
 
 
@@ -99,14 +120,17 @@ def work(
     model: str,
 ) -> Iterator[Work]:
     """Questions to rows of programs.jsonl."""
-    with _programs.judging(writer, writer_args, sandbox, limits) as judge:
-        yield functools.partial(ask, judge, asking, model)
+    with _programs.tools(writer, writer_args, sandbox, limits) as (hand, judges):
+        yield functools.partial(ask, hand, judges, asking, model)
 
 
-def ask(judge: Callable[..., Iterator[Judged]], asking: Asking, model: str, rows: Sequence[Row]) -> Iterator[Row]:
+def ask(hand: Writer, sandbox: Sandbox, asking: Asking, model: str, rows: Sequence[Row]) -> Iterator[Row]:
     """A row for each program that a question lacks, as soon as it is judged."""
-    for one in judge((asking.request(row, k), row, k) for row in rows for k in row["samples"]):
-        cost = {"cost_usd": one.reply.cost_usd} if one.reply.cost_usd else {}
+    asked = (
+        Asked(asking.request(row, k), row, k, row["spent_usd"].get(k, 0.0)) for row in rows for k in row["samples"]
+    )
+    for one in _programs.judge(hand, sandbox, asked):
+        cost = {"cost_usd": one.cost_usd} if one.cost_usd else {}
         name = {"id": program_id(one.row["id"], model, one.sample), "question_id": one.row["id"]}
         if one.verdict is None or one.reason:
             yield name | {"reason": one.reason, "detail": one.detail} | cost

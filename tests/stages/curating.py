@@ -19,7 +19,7 @@ def small(config, questions, **writer):
     """The config with one worker, and the fake writer's knobs."""
     with config.unlocked():
         config.questions = str(questions)
-        config.endpoint = ConfigDict({"model": "org/coder"} | writer)
+        config.endpoint = ConfigDict({"model": "org/coder", "cache": ""} | writer)
         config.sandbox.workers = 1
     return config
 

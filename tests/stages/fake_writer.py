@@ -2,6 +2,7 @@
 
 import re
 import time
+from typing import ClassVar
 
 from acecoder_jax import writers
 from acecoder_jax.writers import Reply, WriterError
@@ -30,8 +31,8 @@ class FakeWriter:
     fails: keys of requests that get an error. stops_after: so many replies, then it has to stop.
     """
 
-    asked: list = []  # keys, of all writers since it was cleared
-    closed = 0
+    asked: ClassVar[list] = []  # keys, of all writers since it was cleared
+    budgets: ClassVar[list] = []  # with what was spent before, of each writer
 
     def __init__(self, model, kinds=("good",), fails=(), stops_after=None, slow_s=0.0, style="started"):
         self.model, self.kinds, self.fails, self.stops_after = model, kinds, fails, stops_after
@@ -55,7 +56,7 @@ class FakeWriter:
         return f"{request.prefix}{program}\n```\nDone." if self.style == "started" else f"```python\n{program}\n```"
 
     def close(self):
-        FakeWriter.closed += 1
+        pass
 
     def __enter__(self):
         return self
@@ -66,7 +67,8 @@ class FakeWriter:
 
 def make(name, **knobs):
     assert name in ("endpoint", "local")
-    knobs.pop("base_url", None)
+    budget = {key: knobs.pop(key) for key in ("budget_usd", "spent_usd", "cache")}
+    FakeWriter.budgets.append((budget["budget_usd"], budget["spent_usd"]))
     return FakeWriter(**knobs)
 
 

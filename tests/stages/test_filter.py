@@ -13,7 +13,7 @@ from tests.stages.fake_writer import KINDS, FakeWriter, question
 @pytest.fixture(autouse=True)
 def writer(monkeypatch):
     monkeypatch.setattr(filtering._programs.writers, "make", fake_writer.make)
-    FakeWriter.asked = []
+    FakeWriter.asked, FakeWriter.budgets = [], []
 
 
 def config(path, argument="recipe", **knobs):
@@ -103,6 +103,8 @@ def test_outages_are_tried_again_and_are_no_failed_tests(tmp_path):
     FakeWriter.asked.clear()
     filtering.run(config(path), tmp_path)
     assert FakeWriter.asked == ["q001|0", "q002|0"] and read(tmp_path, "rejected.jsonl") == []
+    assert FakeWriter.budgets == [(0.0, 0.0), (0.0, 1.5)]  # two failures at 0.5 USD, two programs at 0.25
+    assert [row["cost_usd"] for row in read(tmp_path, "oracle.jsonl")] == [0.25, 0.75, 0.75, 0.25]
     assert [row["id"] for row in read(tmp_path, "filtered.jsonl")] == ["q000", "q001", "q002", "q003"]
 
 
@@ -117,6 +119,9 @@ def test_a_writer_that_stops_leaves_what_it_has_done(tmp_path):
     with pytest.raises(WriterError, match="budget"):
         filtering.run(config(path, stops_after=2), tmp_path)
     assert [row["id"] for row in read(tmp_path, "oracle.jsonl")] == ["q000", "q001"]
+    assert [row["id"] for row in read(tmp_path, "filtered.jsonl")] == ["q000", "q001"]
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["programs"]["done"] == 2 and results["sources"]["oss"]["asked"] == 1
     filtering.run(config(path), tmp_path)
     assert sorted(FakeWriter.asked) == [f"q00{n}|0" for n in range(6)]
     assert len(read(tmp_path, "filtered.jsonl")) == 6

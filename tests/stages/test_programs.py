@@ -1,11 +1,13 @@
 import collections
+import threading
+import time
 from concurrent.futures import Future
 
 import pytest
 
 from acecoder_jax import prompts
 from acecoder_jax.stages import _programs
-from acecoder_jax.stages._programs import Asking
+from acecoder_jax.stages._programs import Asked, Asking
 from acecoder_jax.types import Status, Verdict
 from acecoder_jax.writers import WriterError
 from tests.stages.fake_writer import FakeWriter, question
@@ -105,7 +107,7 @@ ASKING = Asking(temperature=0.0, top_p=1.0, max_tokens=64, shown_tests=2, seed=1
 
 def asked(count):
     rows = [question(number) for number in range(count)]
-    return [(ASKING.request(row, 0), row, 0) for row in rows]
+    return [Asked(ASKING.request(row, 0), row, 0) for row in rows]
 
 
 def test_a_program_is_judged_and_told_before_the_next_one_is_written():
@@ -119,24 +121,24 @@ def test_a_program_is_judged_and_told_before_the_next_one_is_written():
 
 def test_the_writer_goes_on_while_programs_are_judged_but_not_without_end(monkeypatch):
     monkeypatch.setattr(_programs, "WINDOW", 3)
-    events = []
+    events: list[str] = []
     sandbox = FakeSandbox(events, at_once=False)
-    results = _programs.judge(Noting(events), sandbox, iter(asked(5)))
 
-    class Stop(Exception):
-        pass
+    def resolve():  # when three programs are under way, and nobody writes any more
+        while len(sandbox.futures) < 3:
+            time.sleep(0.001)
+        time.sleep(0.05)
+        events.append("resolve")
+        sandbox.at_once = True
+        for future, verdict in sandbox.futures:
+            future.set_result(verdict)
 
-    def get(self):
-        raise Stop
-
-    with monkeypatch.context() as patched, pytest.raises(Stop):
-        patched.setattr(
-            _programs.queue,
-            "SimpleQueue",
-            type("Queue", (), {"empty": lambda self: True, "get": get, "__class_getitem__": lambda cls, _: cls}),
-        )
-        next(results)
-    assert events == [f"{what} q00{n}|0" for n in range(3) for what in ("reply", "submit")]  # three, then it waited
+    thread = threading.Thread(target=resolve)
+    thread.start()
+    results = list(_programs.judge(Noting(events), sandbox, iter(asked(5))))
+    thread.join()
+    first = [f"{what} q00{n}|0" for n in range(3) for what in ("reply", "submit")]
+    assert events[:7] == [*first, "resolve"] and len(results) == 5
 
 
 def test_what_has_no_verdict_has_a_reason():

@@ -7,6 +7,7 @@ from acecoder_jax.data import acecode
 from acecoder_jax.sandbox import Job, Sandbox
 from acecoder_jax.stages import sample
 from acecoder_jax.types import Status, Verdict
+from acecoder_jax.writers import WriterError
 from configs.sample import get_config
 from tests.stages import curating, fake_writer
 from tests.stages.fake_writer import KINDS, FakeWriter, question
@@ -15,7 +16,7 @@ from tests.stages.fake_writer import KINDS, FakeWriter, question
 @pytest.fixture(autouse=True)
 def writer(monkeypatch):
     monkeypatch.setattr(sample._programs.writers, "make", fake_writer.make)
-    FakeWriter.asked = []
+    FakeWriter.asked, FakeWriter.budgets = [], []
 
 
 def config(path, argument="recipe,samples=3", **knobs):
@@ -110,8 +111,21 @@ def test_more_samples_and_what_failed_are_all_that_is_asked_for(tmp_path):
     FakeWriter.asked.clear()
     sample.run(config(path, "recipe,samples=3"), tmp_path)
     assert FakeWriter.asked == ["q001|1", "q001|2", "q002|2"]
+    assert FakeWriter.budgets == [(0.0, 0.0), (0.0, 1.25)]
+    assert [row["cost_usd"] for row in read(tmp_path, "programs.jsonl")] == [0.25, 0.75, 0.25, 0.25, 0.25, 0.25]
     assert [len(row["inferences"]) for row in read(tmp_path, "dataset.jsonl")] == [3, 3]
     assert read(tmp_path, "rejected.jsonl") == []
+
+
+def test_a_writer_that_stops_leaves_a_dataset_of_what_it_has_done(tmp_path):
+    path = curating.write(tmp_path / "in.jsonl", [question(1), question(2)])
+    with pytest.raises(WriterError, match="budget"):
+        sample.run(config(path, "recipe,samples=2,models=('x/a','x/b')", stops_after=3), tmp_path)
+    assert [len(row["inferences"]) for row in read(tmp_path, "dataset.jsonl")] == [2, 1]
+    assert json.loads((tmp_path / "results.json").read_text())["models"]["a"]["done"] == 3
+    sample.run(config(path, "recipe,samples=2,models=('x/a','x/b')"), tmp_path)
+    assert len(FakeWriter.asked) == 8
+    assert [len(row["inferences"]) for row in read(tmp_path, "dataset.jsonl")] == [4, 4]
 
 
 def test_infra_is_masked_counted_and_tried_again(tmp_path, monkeypatch):
