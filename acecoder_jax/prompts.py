@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 PYTHON = frozenset({"python", "python3", "py", "py3"})
@@ -12,6 +13,9 @@ R1_SYSTEM_PROMPT = (
     "with the whole program in one ```python block."
 )
 
+# How a reply to `program_request` is begun for the model, where that can be: what it writes next is the program.
+PROGRAM_START = "The script below solves the task with one self-contained function:\n```python\n"
+
 _FENCE = re.compile(r"^[ \t]*(?P<marks>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)$", re.MULTILINE)
 # A comment, a one-line string, or the quotes that open a long one. The order matters: """ before ".
 _LEXEME = re.compile(r"""#[^\n]*|'''|\"\"\"|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""")
@@ -21,6 +25,20 @@ def chat(question: str, system: str | None = None) -> list[dict[str, str]]:
     """The messages of one question: an optional system message, then the user's turn."""
     messages = [{"role": "system", "content": system}] if system is not None else []
     return [*messages, {"role": "user", "content": question}]
+
+
+def program_request(question: str, tests: Sequence[str]) -> str:
+    """The user's turn that asks for a program: the question, and the tests to show of those it has to pass."""
+    shown = "".join(f"{test.strip()}\n" for test in tests)
+    return (
+        "Write a self-contained Python script that solves this task. Reply with the script in one markdown code block."
+        f"\n\n{question.strip()}\n{shown}"
+    )
+
+
+def program_reply(program: str) -> str:
+    """The assistant's turn that holds a program: one fenced python block."""
+    return f"```python\n{program}\n```"
 
 
 def render_chat(tokenizer: Any, messages: list[dict[str, str]], add_generation_prompt: bool) -> list[int]:
@@ -59,6 +77,17 @@ def code_blocks(text: str) -> list[tuple[str, str]]:
     """The fenced blocks of a text as (language, code), in their order, as `extract_code` reads them."""
     blocks = _blocks(text.replace("\r\n", "\n"))
     return [(language, textwrap.dedent(code).strip("\n")) for language, code in blocks if code.strip()]
+
+
+def extract_started_code(text: str, start: str) -> str:
+    """The program in a reply that was begun with `start`, an opened block: the first block, whatever stands below it.
+
+    A model that did not go on from `start` has its reply read by `extract_code`.
+    """
+    if not text.startswith(start):
+        return extract_code(text)
+    codes = [code for _, code in _blocks(text.replace("\r\n", "\n")) if code.strip()]
+    return textwrap.dedent(codes[0]).strip("\n") if codes else ""
 
 
 def _blocks(text: str) -> list[tuple[str, str]]:

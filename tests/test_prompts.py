@@ -48,6 +48,35 @@ def test_extract_code_of_many_fences_and_quotes():
     assert prompts.extract_code('"""\n```\n' * 500) == '"""'
 
 
+START = prompts.PROGRAM_START
+STARTED = {
+    "closed": (f"{START}x = 1\n```\nDone.", "x = 1"),
+    "cut short": (f"{START}def f():\n    return", "def f():\n    return"),
+    "an example below": (f"{START}x = 1\n```\nUse it so:\n```python\nprint(x)\n```", "x = 1"),
+    "opened twice": (f"{START}```python\nx = 1\n```", "x = 1"),
+    "nothing came": (START, ""),
+    "begun anew": ("Sure.\n```python\nx = 1\n```\nBetter:\n```python\nx = 2\n```", "x = 2"),
+    "carriage returns": (f"{START}x = 1\r\ny = 2\r\n```", "x = 1\ny = 2"),
+    "block in a docstring": (
+        f'{START}def f():\n    """\n    ```\n    f()\n    ```\n    """\n```\nBye.',
+        'def f():\n    """\n    ```\n    f()\n    ```\n    """',
+    ),
+}
+
+
+@pytest.mark.parametrize("case", STARTED)
+def test_extract_started_code(case):
+    text, code = STARTED[case]
+    assert prompts.extract_started_code(text, START) == code
+
+
+def test_a_request_shows_question_and_tests():
+    asked = prompts.program_request("\nAdd two numbers.\n", [" assert add(1, 2) == 3\n", "assert add(0, 0) == 0"])
+    assert asked.endswith("\n\nAdd two numbers.\nassert add(1, 2) == 3\nassert add(0, 0) == 0\n")
+    assert "self-contained Python script" in asked and "markdown code block" in asked
+    assert prompts.extract_code(prompts.program_reply("x = 1\ny = 2")) == "x = 1\ny = 2"
+
+
 def test_extract_answer():
     assert prompts.extract_answer("<think>no</think><answer>\nyes\n</answer>") == "yes"
     assert prompts.extract_answer("<answer>a</answer> or <answer>b</answer>.") == "b"

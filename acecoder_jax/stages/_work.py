@@ -9,7 +9,7 @@ import collections
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,12 @@ class Counts:
 
 
 def read_input(path: str, columns: Mapping[str, type], key: str) -> list[Row]:
-    """The rows of the JSONL file that config.KEY names, with an id and these columns, in the order of their ids.
+    """The rows of `stream_input`, in the order of their ids."""
+    return sorted(stream_input(path, columns, key), key=lambda row: row["id"])
+
+
+def stream_input(path: str, columns: Mapping[str, type], key: str) -> Iterator[Row]:
+    """The rows of the JSONL file that config.KEY names, each with an id and these columns.
 
     Raises ValueError or FileNotFoundError, naming file, line and column, for a file that is not there, a damaged line,
     a missing column or one of another type, and an id that stands there twice.
@@ -71,7 +76,7 @@ def read_input(path: str, columns: Mapping[str, type], key: str) -> list[Row]:
         raise ValueError(f"config.{key} is empty: name the JSONL file of the stage before")
     if not Path(path).is_file():
         raise FileNotFoundError(f"config.{key}: no file {path}")
-    rows: dict[str, Row] = {}
+    seen: set[str] = set()
     for line, row in store.scan_jsonl(path):
         where = f"config.{key}: {path}, line {line}"
         if isinstance(row, str):
@@ -81,10 +86,10 @@ def read_input(path: str, columns: Mapping[str, type], key: str) -> list[Row]:
                 raise ValueError(f"{where} (id {row.get('id')!r}): no column {column!r}; it has {', '.join(row)}")
             if not isinstance(row[column], kind):
                 raise ValueError(f"{where} (id {row['id']!r}): {column!r} is no {kind.__name__}: {row[column]!r:.80}")
-        if row["id"] in rows:
+        if row["id"] in seen:
             raise ValueError(f"{where}: the id {row['id']!r} has been used by a row before")
-        rows[row["id"]] = row
-    return [rows[identity] for identity in sorted(rows)]
+        seen.add(row["id"])
+        yield row
 
 
 def left(rows: Iterable[Row]) -> Callable[[Set[str]], list[Row]]:
@@ -120,7 +125,7 @@ def work_off(
     """
     wanted = set(wanted)
     store.remove_half_written(output.parent)
-    counts, done = _take_up(wanted, output, rejected, retry, measure)
+    counts, done = take_up(wanted, output, rejected, retry, measure)
     before = counts.done
     print(f"{title}: {len(wanted)} wanted, {before} done before")
     rows = todo(done) if before < len(wanted) else []
@@ -166,7 +171,7 @@ def summary(title: str, counts: Counts) -> None:
     metrics.table(title, ("what", "count", "share"), rows)
 
 
-def _take_up(
+def take_up(
     wanted: Set[str], output: Path, rejected: Path, retry: Collection[str], measure: Measure
 ) -> tuple[Counts, set[str]]:
     """What earlier starts have left, and the ids of it. The files are left ready to grow."""

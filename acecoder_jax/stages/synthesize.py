@@ -22,19 +22,12 @@ from acecoder_jax.cluster import Work
 from acecoder_jax.data import seeds
 from acecoder_jax.imagined import prompt
 from acecoder_jax.sampling.noise import stable_hash
-from acecoder_jax.stages import _work
+from acecoder_jax.stages import _work, _writing
 from acecoder_jax.store import Row
 from acecoder_jax.types import Seed
 from acecoder_jax.writers import BudgetSpent, Reply, Request, Writer, WriterError
 
-MAY_CHANGE = (
-    "budget_usd", "writer", "cluster", "cluster_args", "local.engine", "local.decode_mesh",
-    *(f"{writer}.{knob}" for writer in ("endpoint", "batch") for knob in (
-        "base_url", "key_env", "concurrency", "timeout_s", "stall_s", "stream", "attempts", "backoff_s",
-        "backoff_cap_s", "patience_s", "failures_in_a_row", "price_in_usd", "price_out_usd", "cache", "poll_s",
-        "batch_requests", "open_batches",
-    )),
-)  # fmt: skip
+MAY_CHANGE = (*_writing.MAY_CHANGE, "writer", "cluster", "cluster_args")
 COST = ("prompt_tokens", "completion_tokens", "attempts", "cached")  # of every row, beside cost_usd
 
 
@@ -70,10 +63,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
     output, rejected = workdir / "questions.jsonl", workdir / "rejected.jsonl"
     found = take_seeds(config, workdir)
     rows = [seed.to_json() for seed in found]
-    earlier = spent_on_failures(rejected)
-    arguments = writer_args(config, workdir) | {"spent_usd": spent([output, rejected])}
-    if config.writer == "local":
-        del arguments["spent_usd"]
+    earlier = _writing.spent_on_failures(rejected)
+    arguments = _writing.writer_args(config, workdir, [output, rejected])
     stopped: WriterError | None = None
     try:
         _work.work_off(
@@ -98,20 +89,6 @@ def run(config: ConfigDict, workdir: Path) -> None:
         raise stopped
     if results["failed"]:
         print(f"{sum(results['failed'].values())} requests failed and will be sent again by the same command")
-
-
-def writer_args(config: ConfigDict, workdir: Path) -> dict[str, Any]:
-    """The knobs of the chosen writer, with folders of the workdir where none is named."""
-    if config.writer not in config or not isinstance(config[config.writer], ConfigDict):
-        raise ValueError(f"config.writer is endpoint, batch or local, not {config.writer!r}")
-    arguments = config[config.writer].to_dict()
-    if config.writer == "local":
-        if config.budget_usd:
-            raise ValueError("config.budget_usd is for an endpoint: a local model costs nothing")
-        return arguments
-    folder = "batches" if config.writer == "batch" else "replies"
-    key = "folder" if config.writer == "batch" else "cache"
-    return arguments | {"budget_usd": config.budget_usd, key: arguments[key] or str(workdir / folder)}
 
 
 # ---- the seeds
@@ -190,22 +167,6 @@ def measure(row: Row) -> Mapping[str, float]:
 
 
 # ---- what it has cost and come to
-
-
-def spent(paths: Sequence[Path]) -> float:
-    """USD of all rows of the files."""
-    total = 0.0
-    for path in paths:
-        store.repair_jsonl(path)
-        total += sum(row.get("cost_usd") or 0.0 for row in store.stream_jsonl(path)) if path.exists() else 0.0
-    return total
-
-
-def spent_on_failures(rejected: Path) -> dict[str, float]:
-    """What the rows have cost that are about to be done again."""
-    store.repair_jsonl(rejected)
-    rows = store.stream_jsonl(rejected) if rejected.exists() else ()
-    return {row["id"]: row.get("cost_usd") or 0.0 for row in rows if row.get("reason") in writers.FAILURES}
 
 
 def report(found: Sequence[Seed], output: Path, rejected: Path) -> dict[str, Any]:

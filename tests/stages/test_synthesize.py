@@ -10,7 +10,7 @@ import time
 import pytest
 
 from acecoder_jax import store
-from acecoder_jax.stages import synthesize
+from acecoder_jax.stages import _writing, synthesize
 from acecoder_jax.writers import FAILURES, BudgetSpent, WriterError
 from configs.synthesize import get_config
 from tests.stages.runs import ROOT, command, environment
@@ -165,7 +165,7 @@ def test_the_work_travels_to_other_nodes(tree, tmp_path):
     """Pickled without the key, which each node takes from its own environment."""
     with Server(lambda asked: says(good("f0"))) as server:
         config = configured(server, tree)
-        arguments = synthesize.writer_args(config, tmp_path)
+        arguments = _writing.writer_args(config, tmp_path, [])
         asking = synthesize.Asking(0.7, 1.0, 100, 5, 2, 0)
         packed = pickle.dumps(functools.partial(synthesize.work, "endpoint", arguments, asking))
         seed = {"id": "a", "source": "s", "program": "def f0(): ...", "instruction": "", "licence": "MIT"}
