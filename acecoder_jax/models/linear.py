@@ -5,6 +5,9 @@ bfloat16 and multiplied as float32, which gives the same numbers, as a product o
 
 JAX's own derivative of a bfloat16 product with a float32 result multiplies a float32 cotangent by a bfloat16 operand,
 which XLA upcasts: about three times slower on a CPU, and twice the bytes elsewhere. Here the cotangent is cast first.
+
+`einsum` multiplies two arrays; `weigh` and `weigh_frozen` one with a parameter of the model, which a mesh may store in
+parts.
 """
 
 import functools
@@ -12,7 +15,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from acecoder_jax.models import cpu
+from acecoder_jax.models import cpu, fsdp
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 3))
@@ -53,31 +56,59 @@ def _forward(equation: str, x: jax.Array, w: jax.Array, dtype: jnp.dtype):
 
 def _backward(equation: str, dtype: jnp.dtype, saved, g: jax.Array):
     x, w = saved
+    to_x, to_w = _derivatives(equation)
+    return product(to_x, g, w, dtype).astype(x.dtype), product(to_w, x, g, dtype).astype(w.dtype)
+
+
+def _derivatives(equation: str) -> tuple[str, str]:
+    """The equations of dx from (g, w) and of dw from (x, g): "td,df->tf" -> "tf,df->td", "td,tf->df"."""
     operands, result = equation.split("->")
     left, right = operands.split(",")
-    dx = product(f"{result},{right}->{left}", g, w, dtype)
-    dw = product(f"{left},{result}->{right}", x, g, dtype)
-    return dx.astype(x.dtype), dw.astype(w.dtype)
+    return f"{result},{right}->{left}", f"{left},{result}->{right}"
 
 
 einsum.defvjp(_forward, _backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 3))
-def frozen_einsum(equation: str, x: jax.Array, w: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    """The same as `einsum` with a weight that is not trained: its derivative is neither computed nor any of x kept."""
-    return product(equation, x, w, dtype)
+def weigh(equation: str, x: jax.Array, w: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """`einsum` with a parameter, which a mesh may store in parts (models/fsdp.py)."""
+    return product(equation, x, _whole(equation, w, dtype), dtype)
+
+
+def _whole(equation: str, w: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    return fsdp.gathered(w, equation.split("->")[0].split(",")[1], dtype)
+
+
+def _weigh_forward(equation: str, x: jax.Array, w: jax.Array, dtype: jnp.dtype):
+    return weigh(equation, x, w, dtype), (x, w)
+
+
+def _weigh_backward(equation: str, dtype: jnp.dtype, saved, g: jax.Array):
+    x, w = saved
+    to_x, to_w = _derivatives(equation)
+    dx = product(to_x, g, _whole(equation, w, dtype), dtype)
+    dw = fsdp.gradient(functools.partial(product, to_w, dtype=dtype), to_w, x, g)
+    return dx.astype(x.dtype), dw.astype(w.dtype)
+
+
+weigh.defvjp(_weigh_forward, _weigh_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 3))
+def weigh_frozen(equation: str, x: jax.Array, w: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """`weigh` with a parameter that is not trained: its derivative is neither computed nor any of x kept."""
+    return product(equation, x, _whole(equation, w, dtype), dtype)
 
 
 def _frozen_forward(equation: str, x: jax.Array, w: jax.Array, dtype: jnp.dtype):
-    return product(equation, x, w, dtype), (jnp.empty(0, x.dtype), w)
+    return weigh_frozen(equation, x, w, dtype), (jnp.empty(0, x.dtype), w)
 
 
 def _frozen_backward(equation: str, dtype: jnp.dtype, saved, g: jax.Array):
     like_x, w = saved
-    operands, result = equation.split("->")
-    left, right = operands.split(",")
-    return product(f"{result},{right}->{left}", g, w, dtype).astype(like_x.dtype), None
+    to_x, _ = _derivatives(equation)
+    return product(to_x, g, _whole(equation, w, dtype), dtype).astype(like_x.dtype), None
 
 
-frozen_einsum.defvjp(_frozen_forward, _frozen_backward)
+weigh_frozen.defvjp(_frozen_forward, _frozen_backward)

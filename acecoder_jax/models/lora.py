@@ -143,14 +143,14 @@ def product(
     equation: "btd,dnh->btnh". adapter: a layer's leaves, scaled; None where the weight itself is trained.
     """
     if adapter is None:
-        return linear.einsum(equation, x, weight, x.dtype)
-    y = linear.frozen_einsum(equation, x, weight, x.dtype)
+        return linear.weigh(equation, x, weight, x.dtype)
+    y = linear.weigh_frozen(equation, x, weight, x.dtype)
     _, a, b = names(target)
     if a not in adapter:
         return y
     left, right = (name.rsplit("_", 1)[-1] for name in (a, b))
-    x_btr = linear.einsum(f"{equation.split(',')[0]},{left}->btr", x, adapter[a], x.dtype).astype(x.dtype)
-    return y + linear.einsum(f"btr,{right}->{equation.split('->')[1]}", constrain(x_btr, "btr"), adapter[b], x.dtype)
+    x_btr = linear.weigh(f"{equation.split(',')[0]},{left}->btr", x, adapter[a], x.dtype).astype(x.dtype)
+    return y + linear.weigh(f"btr,{right}->{equation.split('->')[1]}", constrain(x_btr, "btr"), adapter[b], x.dtype)
 
 
 def merge(base: Params, adapter: Params, lora: Lora, dtype: Any = None) -> Params:

@@ -1,7 +1,8 @@
 """What a compiled program moves, read from its HLO text: bytes of memory, and collectives by kind, loops included.
 
-A loop's turns are what the compiler noted, or the one whole number that its condition compares with (loops that JAX
-makes of `scan` count from 0), or are told by the `jax.named_scope` that the loop stands in. Bytes are one device's.
+A loop's turns are what the compiler noted, or come from the one whole number that its condition compares with (loops
+that JAX makes of `scan` count from 0), or are told by the `jax.named_scope` that the loop stands in. Bytes are one
+device's.
 Arrays that a TPU's compiler keeps in its fast memory (a layout with S(1)) are not traffic of the large one.
 """
 
@@ -20,6 +21,7 @@ _NO_TRAFFIC = {
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional", "call", "after-all",
     "partition-id", "replica-id", "iota", "async-start", "async-update", "async-done", "opt-barrier",
 }  # fmt: skip
+_SCATTERS = "all-reduce-scatter"  # so begin the names of fusions in which a TPU adds up an array in parts
 _SHAPE = re.compile(r"(\w+)\[([\d,]*)\](\{[^}]*\})?")
 
 
@@ -64,13 +66,16 @@ def moved(text: str, turns: Mapping[str, float]) -> Moved:
     """What the program of an HLO module's text moves. turns: by a part of the scope's name, as in `jaxpr.count`."""
     computations, entry = parse(text)
     result = Moved()
-    found: dict[str, tuple[str, float, float]] = {}  # by channel: a collective may be spread over several fusions
+    # By its name; where it is spread over several fusions by its channel, which others may have in common.
+    found: dict[str, tuple[str, float, float]] = {}
 
-    def visit(computation: Computation, times: float, traffic: bool) -> None:
+    def visit(computation: Computation, times: float, traffic: bool, fused: str = "") -> None:
         for one in computation.values():
             kind = one.opcode.removesuffix("-start")
+            if kind == "all-reduce" and fused.startswith(_SCATTERS):
+                one, kind = dataclasses.replace(one, opcode="reduce-scatter"), "reduce-scatter"
             if kind in COLLECTIVES:
-                channel = re.search(r"channel_id=(\d+)", one.rest)
+                channel = None if traffic else re.search(r"channel_id=(\d+)", one.rest)
                 key = channel[1] if channel else one.name
                 _, before, _ = found.get(key, ("", 0.0, 0.0))
                 found[key] = (kind, max(before, times), link_bytes(one, computation))
@@ -88,7 +93,7 @@ def moved(text: str, turns: Mapping[str, float]) -> Moved:
             elif one.opcode in ("fusion", "async-start"):
                 for name in one.called("calls"):
                     if name in computations:  # of some asynchronous copies the text has the call alone
-                        visit(computations[name], times, False)
+                        visit(computations[name], times, False, name)
 
     visit(computations[entry], 1.0, True)
     for kind, times, size in found.values():
@@ -241,11 +246,26 @@ def _turns(one: Instruction, computations: Mapping[str, Computation], turns: Map
         return int(noted[1])
     limits = set(_limits(computations[one.called("condition")[0]], computations))
     if len(limits) == 1:
-        return limits.pop()
+        return -(-limits.pop() // _step(one, computations))
     # the loop's own scope: what stands behind the last loop around it
     own = re.split(r"while/body", _scope(one).removesuffix("/while"))[-1]
     told = [turns[word] for word in re.findall(r"\w+", own) if word in turns]
     return told[-1] if told else None
+
+
+def _step(one: Instruction, computations: Mapping[str, Computation]) -> int:
+    """By how much a loop's counter grows: 1, unless the body is seen to add another constant (XLA's own loops may)."""
+    condition, body = (computations[one.called(name)[0]] for name in ("condition", "body"))
+    read = [
+        re.search(r"index=(\d+)", inner.rest) for inner in condition.values() if inner.opcode == "get-tuple-element"
+    ]
+    root = next(inner for inner in body.values() if inner.root)
+    if len(read) != 1 or read[0] is None or root.opcode != "tuple":
+        return 1
+    counter = body[root.operands[int(read[0][1])]]
+    added = [body[name] for name in counter.operands if counter.opcode == "add" and name in body]
+    steps = [int(inner.arguments) for inner in added if inner.opcode == "constant"]
+    return steps[0] if steps else 1
 
 
 def _limits(condition: Computation, computations: Mapping[str, Computation]) -> Iterator[int]:

@@ -7,6 +7,7 @@ stands in. A branch counts as the dearest of its cases. Within `shard_map` shape
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -45,7 +46,8 @@ def _one(eqn: Any, turns: Mapping[str, float], unknown: set[str]) -> float:
         return params["length"] * sum(inner)
     if name == "while":
         scope = str(eqn.source_info.name_stack)
-        told = [number for part, number in turns.items() if part in scope.split("/")]
+        words = re.findall(r"\w+", scope)  # "transpose(jvp(head_chunks))" too
+        told = [number for part, number in turns.items() if part in words]
         if not told and any(inner):
             unknown.add(scope or "a loop without a name")
         return (told[-1] if told else 1) * sum(inner)

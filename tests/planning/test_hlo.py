@@ -81,6 +81,32 @@ def test_a_text_as_a_tpu_s_compiler_writes_it():
     assert moved.unknown == set()
 
 
+def test_a_loop_that_counts_in_steps():
+    counted = TEXT.replace(
+        "  ROOT %next = (s32[]{:T(128)}, f32[3,16]{1,0:T(8,128)}) tuple(%i.1, %stack.1)",
+        "  %two = s32[]{:T(128)S(6)} constant(2)\n"
+        "  %later = s32[]{:T(128)S(6)} add(%i.1, %two)\n"
+        "  ROOT %next = (s32[]{:T(128)}, f32[3,16]{1,0:T(8,128)}) tuple(%later, %stack.1)",
+    )
+    assert hlo.moved(counted, {}).collectives["all-reduce"] == (2, 2 * 256.0)  # at 0 and 2, of 3
+
+
+def test_a_channel_shared_by_collectives_that_stand_alone():
+    """JAX gives those of a `shard_map` one channel."""
+    line = next(line for line in TEXT.splitlines() if "all-reduce(" in line)
+    again = TEXT.replace(line, line + "\n" + line.replace("%total", "%again"))
+    assert hlo.moved(again, {}).collectives["all-reduce"] == (6, 6 * 256.0)
+
+
+def test_a_sum_in_parts_is_no_sum_for_all():
+    line = next(line for line in TEXT.splitlines() if "all-reduce(" in line)
+    fused = "%all-reduce-scatter.1 (p: f32[1,64]) -> f32[1,32] {\n  %p = f32[1,64]{1,0} parameter(0)\n" + line
+    fused += "\n  ROOT %part = f32[1,32]{1,0} slice(%total), slice={[0:1], [0:32]}\n}\n\n"
+    called = "  %half = f32[1,32]{1,0} fusion(%kernel), kind=kCustom, calls=%all-reduce-scatter.1"
+    text = TEXT.replace(line, called).replace("%body (", fused.replace("(%kernel)", "(%p)") + "%body (")
+    assert hlo.moved(text, {}).collectives["reduce-scatter"] == (3, 3 * 128.0)
+
+
 def test_a_loop_whose_turns_are_told_by_its_scope():
     text = TEXT.replace("constant(3)", "get-tuple-element(%state.1), index=0")
     assert hlo.moved(text, {"layers": 5}).collectives["all-gather"][0] == 5

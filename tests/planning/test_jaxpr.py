@@ -34,6 +34,8 @@ def test_a_product_and_its_derivative():
 def test_loops_count_as_often_as_they_turn():
     assert operations(lambda x: jax.lax.scan(lambda x, _: (x @ W, None), x, None, length=5)[0], X) == 5 * ONE
     assert operations(looped, X, 3, outer=7) == 7 * ONE
+    forward = lambda x, n: jax.jvp(lambda x: looped(x, n), (x,), (x,))  # noqa: E731, in the scope "jvp(outer)"
+    assert operations(forward, X, 3, outer=7) == 7 * 2 * ONE
     nested = jax.make_jaxpr(lambda x, n: jax.lax.fori_loop(0, n, lambda _, x: looped(x, n), x))(X, 3)
     assert count(nested, {"outer": 7}).operations == 7 * ONE
     assert count(nested, {"outer": 7}).unknown == {"a loop without a name"}
