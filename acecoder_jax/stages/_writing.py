@@ -48,12 +48,12 @@ def until_stopped(
     **more: Any,
 ) -> tuple[WriterError | None, _work.Counts]:
     """`_work.work_off`, and why it had to stop before its end; the files are in order all the same."""
-    files = {"output": output, "rejected": rejected}
+    more |= {"output": output, "rejected": rejected, "measure": measure}
     try:
-        return None, _work.work_off(wanted, todo, make_work, **files, measure=measure, **more)
+        return None, _work.work_off(wanted, todo, make_work, **more)
     except WriterError as stopped:
-        for path in files.values():
-            ledger.sort(path)
+        ledger.sort(output)
+        ledger.sort(rejected)
         return stopped, _work.take_up(set(wanted), output, rejected, (), measure)[0]
 
 
