@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from acecoder_jax.types import Pair
+
 Row = dict[str, Any]
 Kind = Any  # str, int, float; a tuple of them: any; [kind] for a list; {name: kind} for a record
 WORDS = {str: "a text", int: "a whole number", float: "a number", (str, int): "a text or a whole number"}
@@ -97,3 +99,14 @@ def plain(row: Mapping[str, Any], table: Table) -> Row:
     if table is ACECODE and isinstance(chats, list) and chats and isinstance(chats[0], Mapping):
         kept["context_messages"] = [chats]
     return kept
+
+
+def to_pair(row: Mapping[str, Any], where: str) -> Pair:
+    """A row of AceCodePair-300K as a Pair; the question is the instruction, and below it the input where there is one.
+
+    ValueError for a bad row: `where` and what is wrong.
+    """
+    if told := wrong(row, PAIRS):
+        raise ValueError(f"{where}: {told}")
+    question = row["instruction"] + (f"\n{row['input']}" if row.get("input") else "")
+    return Pair(id=str(row["id"]), question=question, chosen=row["chosen"], rejected=row["rejected"])

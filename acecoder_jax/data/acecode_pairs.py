@@ -18,16 +18,8 @@ def load_pairs(path: str | os.PathLike[str] | None = None, hub_id: str = HUB_ID,
     """
     pairs: dict[str, Pair] = {}
     for where, row in _rows.read(path, _columns.PAIRS.name, hub_id, split):
-        found = pair(row, _rows.named(row, where))
+        found = _columns.to_pair(row, _rows.named(row, where))
         if found.id in pairs:
             raise ValueError(f"{_rows.named(row, where)}: the id appears twice")
         pairs[found.id] = found
     return list(pairs.values())
-
-
-def pair(row: _columns.Row, where: str) -> Pair:
-    """A row of the schema as a Pair; the question is the instruction, and below it the input where there is one."""
-    if told := _columns.wrong(row, _columns.PAIRS):
-        raise ValueError(f"{where}: {told}")
-    question = row["instruction"] + (f"\n{row['input']}" if row.get("input") else "")
-    return Pair(id=str(row["id"]), question=question, chosen=row["chosen"], rejected=row["rejected"])

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acecoder_jax.data import _tfds, acecode_pairs
+from acecoder_jax.data import _columns, _tfds
 from acecoder_jax.types import Pair
 
 if TYPE_CHECKING:
@@ -54,4 +54,4 @@ def examples(
 
 def pair(row: Row) -> Pair:
     """A row of AceCodePair-300K as a Pair, to be given as `parse`."""
-    return acecode_pairs.pair(row, f"pair {row.get('id')!r}")
+    return _columns.to_pair(row, f"pair {row.get('id')!r}")
