@@ -101,12 +101,12 @@ class TfdsRows(Sequence[Row]):
         self.folder = folder
         try:
             builder = tfds.builder_from_directory(folder)
-            self.table = _columns.TABLES[builder.name]
             self._examples = builder.as_data_source(split)
-        except KeyError as error:
-            raise ValueError(f"{folder}: the TFDS dataset or its split is unknown here: {error.args[0]}") from error
         except (ValueError, OSError, RuntimeError) as error:
             raise ValueError(f"{folder}: no TFDS dataset that can be read: {error}") from error
+        if builder.name not in _columns.TABLES:
+            raise ValueError(f"{folder}: the TFDS dataset {builder.name} is none of {', '.join(_columns.TABLES)}")
+        self.table = _columns.TABLES[builder.name]
 
     def __len__(self) -> int:
         return len(self._examples)

@@ -18,7 +18,7 @@ from acecoder_jax.publishing.summary import CountTokens, Summary, tables
 from acecoder_jax.publishing.whole import whole
 from acecoder_jax.store import Row
 
-MAY_CHANGE = ("show_rows", "push_to", "private", "dry_run", "message", "skip_malformed")
+MAY_CHANGE = ("show_rows", "push_to", "private", "dry_run", "message")
 MAX_REPORTED = 20
 FORMATS = {"jsonl": (".jsonl", ".jsonl.gz"), "parquet": (".parquet",), "tfds": ("",)}
 TEXT_SHOWN = 400  # characters of a text in a printed row
@@ -94,7 +94,7 @@ def convert(config: ConfigDict, workdir: Path, source: Source) -> None:
                 write.write_jsonl(temporary, rows)
         made = output
     metrics.table("converted", ("what", ""), [("rows", summary.rows), ("format", kind), ("written", made)])
-    store.write_json(workdir / "results.json", summary.to_json() | {"output": str(output), "format": kind})
+    store.write_json(workdir / "results.json", summary.to_json() | {"output": str(output), "format": kind, "written": str(made)})
 
 
 def format_of(name: str, output: str) -> str:
@@ -193,7 +193,8 @@ def watched(rows: Iterator[Row], title: str, total: int = 0) -> Iterator[Row]:
         with metrics.Progress(total, title) as progress:
             for number, row in enumerate(rows, start=1):
                 yield row
-                progress.update(number, {})
+                if number % 100 == 0 or number == total:
+                    progress.update(number, {})
         return
     for number in itertools.count(1):
         row = next(rows, None)
@@ -207,7 +208,8 @@ def watched(rows: Iterator[Row], title: str, total: int = 0) -> Iterator[Row]:
 def done_before(workdir: Path, output: Path) -> bool:
     """Whether an earlier start has written this output; says so."""
     path = workdir / "results.json"
-    done = path.exists() and output.exists() and store.read_json(path).get("output") == str(output)
+    results = store.read_json(path) if path.exists() else {}
+    done = results.get("output") == str(output) and Path(results["written"]).exists()
     if done:
-        print(f"already converted: {output}")
+        print(f"already converted: {results['written']}")
     return done
