@@ -39,7 +39,7 @@ class Summary:
     def add(self, row: Row) -> None:
         """Counts a row."""
         self.rows += 1
-        self.columns.update(row)
+        self.columns.update(list(row))
         source = self.sources[str(row.get("source") or "not stated")]
         source["rows"] += 1
         self.licences[str(row.get("licence") or "not stated")] += 1

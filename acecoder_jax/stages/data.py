@@ -82,6 +82,10 @@ def convert(config: ConfigDict, workdir: Path, source: Source) -> None:
         summary.add(row)
         schema.add(row)
     rows = watched(source.rows(Malformed()), "convert", summary.rows)
+    made = output / source.table.name if kind == "tfds" else output
+    # Before the output, whose being there tells the next start that all is done.
+    results = summary.to_json() | {"output": str(output), "format": kind, "written": str(made)}
+    store.write_json(workdir / "results.json", results)
     if kind == "tfds":
         from acecoder_jax.publishing import tfds_build  # slow to import
 
@@ -92,9 +96,7 @@ def convert(config: ConfigDict, workdir: Path, source: Source) -> None:
                 write.write_parquet(temporary, rows, schema.finish())
             else:
                 write.write_jsonl(temporary, rows)
-        made = output
     metrics.table("converted", ("what", ""), [("rows", summary.rows), ("format", kind), ("written", made)])
-    store.write_json(workdir / "results.json", summary.to_json() | {"output": str(output), "format": kind, "written": str(made)})
 
 
 def format_of(name: str, output: str) -> str:
@@ -150,12 +152,12 @@ def prepare(config: ConfigDict, source: Source, folder: Path, workdir: Path) -> 
         summary, title=config.title or Path(source.name).name, licence=config.licence, made_by=made_by,
         command=runs.shown(sys.argv), dropped=malformed.count, files="data/train-*",
     )  # fmt: skip
+    store.write_json(workdir / "results.json", summary.to_json() | {"malformed": malformed.count})
     with whole(folder) as temporary:
         (temporary / "data").mkdir(parents=True)
         rows = watched(source.rows(Malformed()), "publish", summary.rows)
         write.write_shards(temporary / "data", rows, schema.finish(), write.cut(sizes, config.shard_bytes))
         store.write_text(temporary / "README.md", text)
-    store.write_json(workdir / "results.json", summary.to_json() | {"malformed": malformed.count})
 
 
 # ---- what they share
@@ -209,7 +211,9 @@ def done_before(workdir: Path, output: Path) -> bool:
     """Whether an earlier start has written this output; says so."""
     path = workdir / "results.json"
     results = store.read_json(path) if path.exists() else {}
-    done = results.get("output") == str(output) and Path(results["written"]).exists()
+    # TFDS puts a folder for each version into `written`.
+    written = Path(results.get("written", ""))
+    done = results.get("output") == str(output) and written.exists() and (written.is_file() or any(written.iterdir()))
     if done:
         print(f"already converted: {results['written']}")
     return done
