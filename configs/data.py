@@ -2,7 +2,8 @@
 
     python -m acecoder_jax.main --config=configs/data.py:inspect --config.input=runs/sample/dataset.jsonl
     python -m acecoder_jax.main --config=configs/data.py:convert --config.input=IN.jsonl --config.output=OUT.parquet
-    python -m acecoder_jax.main --config=configs/data.py:convert --config.input=IN.jsonl --config.output=datasets --config.format=tfds
+    python -m acecoder_jax.main --config=configs/data.py:convert --config.input=IN.jsonl \\
+        --config.output=datasets --config.format=tfds
     HF_TOKEN=... python -m acecoder_jax.main --config=configs/data.py:publish --config.input=IN.jsonl \\
         --config.push_to=OWNER/NAME --config.licence=mit --config.dry_run=False
 
@@ -28,7 +29,7 @@ def get_config(argument: str = "") -> ConfigDict:
             "hub_id": "",  # a dataset of the hub in place of the published one
             "split": "train",
             "kind": "",  # acecode_87k or acecode_pair_300k; "": told by the columns
-            "skip_malformed": False,  # false: convert and publish take a malformed row for an error; inspect tells them all
+            "skip_malformed": False,  # false: a malformed row is an error of convert and publish
             "show_rows": 3,  # inspect: rows to print
             "tokenizer": "",  # a directory or hub id: lengths in tokens too, not only in characters
             # ---- convert

@@ -145,4 +145,6 @@ def test_cluster_files():
         assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == "acecoder-runs"
         assert cluster["spec"]["rayVersion"] in pod["containers"][0]["image"]
     machines = yaml.safe_load((ROOT / "launch/ray/machines.yaml").read_text())
-    assert machines["provider"]["type"] == "local" and len(machines["provider"]["worker_ips"]) == machines["max_workers"]
+    assert (
+        machines["provider"]["type"] == "local" and len(machines["provider"]["worker_ips"]) == machines["max_workers"]
+    )

@@ -10,6 +10,7 @@ Needs the extra `cluster`: pip install -e '.[cluster]'.
 import collections
 import contextlib
 import dataclasses
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,7 +23,6 @@ LOOK_S = 1.0  # between looks at which nodes there are
 PATIENCE_S = 600.0  # in which no node works, before the run gives up
 FETCH_S = 120.0  # for a handful to come over the network
 CLOSE_S = 60.0  # for the actors to take their work down
-ACCELERATORS = ("GPU", "TPU")
 
 
 def make(address: str = "", shard_rows: int = 64, attempts: int = 5) -> Runner:
@@ -58,7 +58,7 @@ def _connected(address: str) -> Iterator[None]:
         yield
         return
     try:
-        ray.init(address=address or None, include_dashboard=False, logging_level="warning")
+        ray.init(address=address or None, include_dashboard=False, logging_level=logging.WARNING)
     except ConnectionError as error:
         raise ConnectionError(f"no Ray cluster at {address or 'the address in RAY_ADDRESS'}: {error}") from error
     try:
@@ -105,7 +105,7 @@ class _Shard:
 
 @dataclasses.dataclass
 class _Hired:
-    """An actor. news: what is waited for from it: that it has built its work, or the results of the shard; None: idle."""
+    """An actor. news: what is waited for: that it has built its work, or the results of the shard; None: it is idle."""
 
     actor: Any
     news: Any
@@ -127,7 +127,7 @@ class _Crew:
     def results(self) -> Iterator[Row]:
         """The results of all shards, as they come.
 
-        Raises what the work raised, and RuntimeError for a shard that no actor survives or where no node can work.
+        Raises what the work raised; RuntimeError for a shard that no actor survives, and where no node can work.
         """
         import ray
 
@@ -145,7 +145,7 @@ class _Crew:
                 worked = time.monotonic()
             elif time.monotonic() - worked > PATIENCE_S:
                 raise RuntimeError(
-                    f"no node has worked for {PATIENCE_S:.0f} s: {len(self._nodes())} of the cluster are alive and have "
+                    f"no node has worked for {PATIENCE_S:.0f} s: {len(self._nodes())} are alive and have "
                     f"CPUs, {len(self._hired)} have been asked and do not start (are their CPUs taken?)"
                 )
 
@@ -160,7 +160,7 @@ class _Crew:
         fresh = [node for node in self._nodes() if node["NodeID"] not in self._hired]
         for node in fresh[: max(0, len(self._left) - idle)]:
             has = node["Resources"]
-            others = {name: has[name] for name in ACCELERATORS[1:] if has.get(name)}
+            others = {"TPU": has["TPU"]} if has.get("TPU") else {}
             actor = self._worker.options(
                 num_cpus=has["CPU"], num_gpus=has.get("GPU", 0), resources=others, max_restarts=0, max_task_retries=0,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
@@ -219,15 +219,17 @@ class _Crew:
         one = self._hired.pop(node)
         with contextlib.suppress(Exception):  # it is lost already, as a rule
             ray.kill(one.actor)
-        print(f"ray: the actor on node {node[:8]} is lost ({type(error).__name__}); its rows are done again", flush=True)
+        print(
+            f"ray: the actor on node {node[:8]} is lost ({type(error).__name__}); its rows are done again", flush=True
+        )
         if (shard := one.shard) is None:
             return
         shard.losses += 1
         if shard.losses >= self._attempts:
             ids = ", ".join(str(row.get("id")) for row in shard.rows[:3])
             raise RuntimeError(
-                f"a shard of {len(shard.rows)} rows ({ids}, ...) has been lost with its actor {shard.losses} times: does its "
-                f"work end the process, or use more memory than the node has? {error}"
+                f"a shard of {len(shard.rows)} rows ({ids}, ...) has been lost with its actor {shard.losses} times: "
+                f"does its work end the process, or use more memory than the node has? {error}"
             ) from error
         self._left.appendleft(shard)
 

@@ -1,4 +1,4 @@
-"""The columns of the two published datasets, what is wrong with a row of them, and the one form that rows are written in."""
+"""The columns of the two published datasets, what is wrong with a row, and the form that rows are written in."""
 
 import dataclasses
 from collections.abc import Collection, Mapping

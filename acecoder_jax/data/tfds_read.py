@@ -1,4 +1,4 @@
-"""Rows of a built TFDS dataset (docs/data.md) through Grain: random access from the disk, in an order of its own an epoch.
+"""Rows of a built TFDS dataset (docs/data.md) through Grain: random access, each epoch in an order of its own.
 
     examples = tfds_read.examples("datasets", "acecode_pair_300k", seed=0, parse=tfds_read.pair)
     examples[17]                                          # the eighteenth example that training sees, a Pair

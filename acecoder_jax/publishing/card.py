@@ -17,7 +17,7 @@ ABOUT = {
     "test_cases": "asserts that an oracle's program passes, as texts",
     "inferences": "sampled programs: `model_name`, `completion_id`, `completion`, `pass_rate`",
     "context_messages": "the chat that the programs answer, in a list",
-    "n_tests_all": "tests imagined for the question, before filtering: what pass rates are divided by, unless stated otherwise",
+    "n_tests_all": "tests imagined for the question, before filtering: what pass rates are divided by as a rule",
     "licence": "of the seed, where it is known",
     "instruction": "the question, with its first test",
     "input": "empty",
@@ -55,7 +55,9 @@ def write(
         _table(("column", "rows that have it", "what"), _columns(counted.table, counted)),
         "## How it was made\n",
         *[_run(run) for run in made_by],
-        "" if made_by else "The workdirs of the stages that made the rows were not at hand when this card was written.\n",
+        ""
+        if made_by
+        else "The workdirs of the stages that made the rows were not at hand when this card was written.\n",
         f"Published with\n\n```bash\n{command}\n```\n",
     ]
     return "\n".join(part for part in parts if part)
@@ -84,7 +86,8 @@ def _opening(counted: Summary, dropped: int) -> str:
 
 def _licences(counted: Summary, licence: str) -> str:
     whole = f"The dataset as a whole: {licence}." if licence else "No licence was named for the dataset as a whole."
-    return f"{whole} The rows derive from seed programs, which keep their own licences; outputs of models may fall under theirs.\n"
+    rest = "The rows derive from seed programs, which keep their own licences; outputs of models may fall under theirs."
+    return f"{whole} {rest}\n"
 
 
 def _counts(counted: Summary) -> list[str]:

@@ -31,7 +31,9 @@ class Source:
 
     def _find(self) -> Table:
         """The table of the first row."""
-        built = [name for name in _columns.TABLES if self.path and any(Path(self.path).glob(f"{name}/*/dataset_info.json"))]
+        built = [
+            name for name in _columns.TABLES if self.path and any(Path(self.path).glob(f"{name}/*/dataset_info.json"))
+        ]
         if len(built) > 1:
             raise ValueError(f"{self.path} holds {' and '.join(built)}: name one of them as the kind")
         name = built[0] if built else _columns.ACECODE.name

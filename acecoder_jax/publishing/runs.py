@@ -46,7 +46,7 @@ def _follow(path: Path, found: dict[Path, Run]) -> None:
 
 def read(workdir: Path) -> Run:
     """What a workdir tells of its run. FileNotFoundError where there is no config."""
-    settings = {key: value for key, value in store.flatten(store.read_json(workdir / "config.json")).items()}
+    settings = store.flatten(store.read_json(workdir / "config.json"))
     starts = store.read_jsonl(workdir / "starts.jsonl") if (workdir / "starts.jsonl").exists() else []
     commands = dict.fromkeys(shown(start["command"]) for start in starts if start.get("command"))
     kept = {key: value for key, value in settings.items() if key != "stage" and not _secret(key, value)}

@@ -114,7 +114,8 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """All of it, for results.json."""
         models = {
-            name: {key: one[key] for key in ("programs", "pairs") if one[key]} | {"mean_pass_rate": self.mean_rates[name]}
+            name: {key: one[key] for key in ("programs", "pairs") if one[key]}
+            | {"mean_pass_rate": self.mean_rates[name]}
             for name, one in sorted(self.models.items())
         }
         return {
@@ -150,10 +151,15 @@ def _levels(values: list[int]) -> dict[str, float]:
     }
 
 
-def tables(summary: Summary) -> list[tuple[str, tuple[str, ...], list[tuple[object, ...]]]]:
+Shown = tuple[str, Sequence[str], Sequence[Sequence[object]]]
+
+
+def tables(summary: Summary) -> list[Shown]:
     """(title, column heads, rows) of what there is to show, for the terminal and for the card."""
-    shown: list[tuple[str, tuple[str, ...], list[tuple[object, ...]]]] = []
-    keys = [key for key in ("rows", "tests", "tests imagined", "programs") if any(s[key] for s in summary.sources.values())]
+    shown: list[Shown] = []
+    keys = [
+        key for key in ("rows", "tests", "tests imagined", "programs") if any(s[key] for s in summary.sources.values())
+    ]
     by_size = sorted(summary.sources.items(), key=lambda item: (-item[1]["rows"], item[0]))
     shown.append(("sources", ("source", *keys), [(name, *(one[key] for key in keys)) for name, one in by_size]))
     shown.append(("licences of the seeds", ("licence", "rows"), list(summary.licences.most_common())))

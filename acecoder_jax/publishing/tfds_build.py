@@ -27,10 +27,10 @@ ABOUT = {
 HOMEPAGE = "https://arxiv.org/abs/2502.01718"
 
 
-class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """What both builders share.
 
-    path: a file or folder of rows, a TFDS folder; "" reads the hub. bad: told of each bad row; None: it is a ValueError.
+    path: a file or folder of rows, a TFDS folder; "" reads the hub. bad: told of bad rows; None: a ValueError.
     """
 
     VERSION = tfds.core.Version("1.0.0")

@@ -15,14 +15,12 @@ if TYPE_CHECKING:
 BATCH = 500  # rows in a row group: some 30 MB of AceCode-87K
 
 
-def write_jsonl(path: Path, rows: Iterable[Row]) -> int:
-    """One line a row, compressed where the path ends in .gz. Returns how many."""
-    count = 0
+def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
+    """One line a row, compressed where the path ends in .gz."""
     # Without the time in its header a compressed file is the same whenever it is written.
     with open(path, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) if path.suffix == ".gz" else raw as file:
-        for count, row in enumerate(rows, start=1):
+        for row in rows:
             file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
-    return count
 
 
 class Schema:
@@ -52,7 +50,9 @@ class Schema:
                 known = [] if column not in self.table.columns else [self._published(column)]
                 self._found = pyarrow.unify_schemas([*parts, *known, one], promote_options="permissive")
             except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
-                raise ValueError(f"the column {column!r} holds values of kinds that do not go together: {error}") from error
+                raise ValueError(
+                    f"the column {column!r} holds values of kinds that do not go together: {error}"
+                ) from error
         self._batch = []
 
     def _published(self, column: str) -> "pyarrow.Schema":
@@ -61,14 +61,17 @@ class Schema:
         return pyarrow.schema([(column, arrow_type(self.table.columns[column]))])
 
     def finish(self) -> "pyarrow.Schema":
-        """The schema: known columns first, in their order; a further one of which nothing is known but None is a text."""
+        """The schema: known columns first, in their order; then the further ones."""
         import pyarrow
 
         if self._batch:
             self._merge()
         found = {} if self._found is None else {field.name: field.type for field in self._found}
         found["id"] = pyarrow.string() if self._text_ids else pyarrow.int64()
-        order = [*(name for name in self.table.columns if name in found), *(n for n in found if n not in self.table.columns)]
+        order = [
+            *(name for name in self.table.columns if name in found),
+            *(n for n in found if n not in self.table.columns),
+        ]
         return pyarrow.schema([(name, found[name]) for name in order])
 
 

@@ -3,7 +3,6 @@
 python -m acecoder_jax.main --config=configs/data.py:inspect --config.input=IN.jsonl
 """
 
-import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -50,7 +49,9 @@ def inspect(config: ConfigDict, workdir: Path, source: Source) -> None:
     for row in shown:
         metrics.table(f"row {row['id']}", ("column", "value"), [(name, short(value)) for name, value in row.items()])
     print(f"{summary.rows} good rows, {summary.questions} questions, {malformed.count} malformed rows")
-    store.write_json(workdir / "results.json", summary.to_json() | {"malformed": malformed.count, "first": malformed.first})
+    store.write_json(
+        workdir / "results.json", summary.to_json() | {"malformed": malformed.count, "first": malformed.first}
+    )
 
 
 def token_counter(path_or_hub_id: str) -> CountTokens | None:
@@ -132,7 +133,10 @@ def publish(config: ConfigDict, workdir: Path, source: Source) -> None:
         print("config.push_to names no repository: nothing is pushed")
     elif config.dry_run:
         kind = "private" if config.private else "public"
-        print(f"dry run: these files would go to the dataset {config.push_to} ({kind} if new); --config.dry_run=False pushes")
+        print(
+            f"dry run: these files would go to the dataset {config.push_to} ({kind} if new); --config.dry_run=False "
+            "pushes"
+        )
     else:
         print(f"pushed: {push.push(folder, config.push_to, private=config.private, message=config.message)}")
 
@@ -179,7 +183,7 @@ class Malformed:
 
 
 def first_look(config: ConfigDict, source: Source, malformed: Malformed | None = None) -> Iterator[Row]:
-    """The good rows, all of them; at the end a ValueError where others are not to be skipped. Nothing is written yet."""
+    """The good rows, all of them; at the end a ValueError where there are others that may not be skipped."""
     malformed = malformed or Malformed(config.input)
     yield from watched(source.rows(malformed), "check")
     if malformed.count and not config.skip_malformed:
@@ -198,10 +202,7 @@ def watched(rows: Iterator[Row], title: str, total: int = 0) -> Iterator[Row]:
                 if number % 100 == 0 or number == total:
                     progress.update(number, {})
         return
-    for number in itertools.count(1):
-        row = next(rows, None)
-        if row is None:
-            return
+    for number, row in enumerate(rows, start=1):
         if number % 10_000 == 0:
             print(f"{title}: {number:,} rows", flush=True)
         yield row

@@ -8,7 +8,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def make_work():
-    """Two results a row, the second half of them rejected; `once` names a file: who finds it missing makes it and dies."""
+    """Two results a row, one of them a rejection. Where a row names a file `once`, who misses it makes it and dies."""
 
     def work(rows):
         for row in rows:

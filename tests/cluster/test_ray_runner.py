@@ -131,7 +131,9 @@ def test_what_was_found_before_an_error_is_kept(two_nodes, on_ray):
 
 def test_rows_that_no_actor_survives_are_named(two_nodes):
     runner = cluster.make("ray", shard_rows=SHARD, attempts=2)
-    with pytest.raises(RuntimeError, match=r"a shard of 3 rows \(row_06, row_07, row_08, ...\) has been lost .* 2 times"):
+    with pytest.raises(
+        RuntimeError, match=r"a shard of 3 rows \(row_06, row_07, row_08, ...\) has been lost .* 2 times"
+    ):
         list(runner(make_work, rows(at_7={"dies": True})))
 
 

@@ -15,7 +15,12 @@ def question(number, programs=2):
         "question": f"Write f{number}. Ünïcode\u2028too.",
         "test_cases": [f"assert f{number}({i}) == {i}" for i in range(5 + number % 2)],
         "inferences": [
-            {"model_name": "qwen", "completion_id": k, "completion": f"def f{number}(x): return {k}", "pass_rate": k / 7}
+            {
+                "model_name": "qwen",
+                "completion_id": k,
+                "completion": f"def f{number}(x): return {k}",
+                "pass_rate": k / 7,
+            }
             for k in range(programs)
         ],
         "context_messages": [[{"content": f"q{number}", "role": "user"}]],
@@ -25,7 +30,13 @@ def question(number, programs=2):
 
 def pair(number):
     """A row of AceCodePair-300K as it is published: numbered."""
-    return {"id": number, "instruction": f"Write f{number}.", "input": "", "chosen": f"good {number}", "rejected": "bad"}
+    return {
+        "id": number,
+        "instruction": f"Write f{number}.",
+        "input": "",
+        "chosen": f"good {number}",
+        "rejected": "bad",
+    }
 
 
 def write(path, rows):

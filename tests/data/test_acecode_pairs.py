@@ -44,7 +44,10 @@ def test_sources_of_the_one_kind_are_none_of_the_other(tmp_path):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"inferences": [{"pass_rate": 1}, {"pass_rate": "all"}]}, "inferences[1].pass_rate must be a number, not 'all'"),
+        (
+            {"inferences": [{"pass_rate": 1}, {"pass_rate": "all"}]},
+            "inferences[1].pass_rate must be a number, not 'all'",
+        ),
         ({"inferences": {"pass_rate": 1}}, "inferences must be a list, not {'pass_rate': 1}"),
         ({"inferences": ["x"]}, "inferences[0] must be a record of model_name, completion_id, completion, pass_rate"),
         ({"context_messages": [[{"role": 1}]]}, "context_messages[0][0].role must be a text, not 1"),

@@ -33,7 +33,7 @@ def test_an_order_of_seed_and_epoch(folder):
     assert all(sorted(epoch, key=int) == [str(n) for n in range(ROWS)] for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
     again = tfds_read.examples(folder, NAME, seed=1, parse=tfds_read.pair)
-    assert ids(again[: 3 * ROWS]) == sum(epochs, [])
+    assert ids(again[: 3 * ROWS]) == [one for epoch in epochs for one in epoch]
     assert ids(tfds_read.examples(folder, NAME, seed=2, epochs=1, parse=tfds_read.pair)) != epochs[0]
 
 
@@ -58,7 +58,7 @@ def test_it_travels_to_the_processes_of_a_loader(folder):
 
 
 def test_what_is_not_there(folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no TFDS dataset acecode_87k in .*: the stage `data` builds it"):
+    with pytest.raises(FileNotFoundError, match=r"no TFDS dataset acecode_87k in .*: the stage `data` builds it"):
         tfds_read.examples(folder, "acecode_87k", seed=0)
     with pytest.raises(ValueError, match="holds acecode_pair_300k, not acecode_87k"):
         tfds_read.examples(folder / NAME / "1.0.0", "acecode_87k", seed=0)

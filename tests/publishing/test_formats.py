@@ -1,8 +1,10 @@
 """Rows through JSONL, Parquet and TFDS and back: nothing lost, nothing changed, whole files or none."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
@@ -12,7 +14,10 @@ from acecoder_jax.data import _columns, _rows, acecode
 from acecoder_jax.publishing import tfds_build, write
 from acecoder_jax.publishing.rows import Source
 from acecoder_jax.publishing.whole import whole
-from tests.data.datasets import pair, question, write as write_file
+from tests.data.datasets import pair, question
+from tests.data.datasets import write as write_file
+
+ROOT = Path(__file__).parents[2]
 
 
 def refuse(told):
@@ -25,7 +30,11 @@ def ragged():
     del rows[1]["inferences"], rows[1]["context_messages"]
     del rows[2]["inferences"][0]["completion_id"], rows[2]["n_tests_all"]
     rows[2]["inferences"][1]["test_results"] = [1, 0]
-    rows[3] |= {"inferences": [], "licence": "PSF-2.0", "context_messages": [[{"content": "a", "role": "user"}] * 2] * 2}
+    rows[3] |= {
+        "inferences": [],
+        "licence": "PSF-2.0",
+        "context_messages": [[{"content": "a", "role": "user"}] * 2] * 2,
+    }
     return rows
 
 
@@ -111,7 +120,7 @@ def test_what_cannot_be_a_source(tmp_path):
         Source(tmp_path / "gone")
     with pytest.raises(ValueError, match="there is no row"):
         Source(write_file(tmp_path / "empty.jsonl", []))
-    with pytest.raises(ValueError, match="a row of neither dataset: .* this one has text"):
+    with pytest.raises(ValueError, match=r"a row of neither dataset: .* this one has text"):
         Source(write_file(tmp_path / "other.jsonl", [{"text": "x"}]))
     for kind in (pair, question):
         tfds_build.build(Source(write_file(tmp_path / f"{kind.__name__}.jsonl", [kind(1)])), tmp_path / "both", refuse)
@@ -151,13 +160,19 @@ def test_a_build_that_fails_leaves_nothing(tmp_path):
 def test_no_tensorflow(tmp_path):
     """Building and reading import none, where there is one neither."""
     write_file(tmp_path / "p.jsonl", [pair(1), pair(2)])
-    program = f"""
+    program = """
 import sys
 from acecoder_jax.publishing import tfds_build
-builder = tfds_build.AcecodePair300k(path={str(tmp_path / "p.jsonl")!r}, data_dir={str(tmp_path)!r}, file_format="array_record")
+builder = tfds_build.AcecodePair300k(path="p.jsonl", data_dir=".", file_format="array_record")
 builder.download_and_prepare()
 print(builder.info.version, builder.as_data_source("train")[1]["chosen"], "tensorflow" in sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "1.0.0 b'good 2' False"

@@ -63,7 +63,7 @@ def test_a_token_that_is_missing_or_wrong(at, folder, token, forbidden, told, ca
 
 def test_no_hub(at, folder):
     at("http://127.0.0.1:9")  # the port of "discard": nobody listens
-    with pytest.raises(ConnectionError, match="the hub could not be reached: .* the dataset is whole in"):
+    with pytest.raises(ConnectionError, match=r"the hub could not be reached: .* the dataset is whole in"):
         push.push(folder, "me/mine", private=True, message="m")
 
 
