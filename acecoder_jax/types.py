@@ -173,3 +173,16 @@ class Verdict(Record):
     def infra(self) -> bool:
         """True when the sandbox broke on any test: the verdict must not be used as a reward."""
         return Status.INFRA in self.statuses
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair(Record):
+    """Two replies to one question, the chosen one clearly better than the rejected one.
+
+    question: the whole user turn. chosen, rejected: the assistant's, as a rule a program in a markdown block.
+    """
+
+    id: str
+    question: str
+    chosen: str
+    rejected: str

@@ -15,7 +15,7 @@ FLOORS = [  # a module imports from floors below its own, or from its own packag
     {"types", "presets", "prompts", "tokenizer", "curate", "store", "metrics", "parallel", "chips", "stops"}
     | {"hosts", "distributed", "decontaminate", "ledger"},
     {"sandbox", "data", "models", "cluster"},
-    {"sampling", "training", "imagined"},
+    {"sampling", "training", "imagined", "publishing"},
     {"algorithms", "rewards", "benchmarks", "writers"},
     {"planning", "serving", "report"},
     {"stages"},

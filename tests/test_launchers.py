@@ -1,9 +1,11 @@
 """The launchers say what they would run, and what is missing."""
 
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 SLICE = ["--dry-run", "--name=rl", "--zone=z1"]
@@ -101,3 +103,48 @@ def test_llama_server_starts_on_loopback(tmp_path):
     code, out, _ = launch("llama_server", str(model), "--port", "8001", LLAMA_VENV=str(tmp_path), HOME="/")
     assert code == 0 and out.startswith(f"-m llama_cpp.server --model {model} --model_alias local --host 127.0.0.1")
     assert "--interrupt_requests False" in out and out.endswith("--port 8001\n")
+
+
+RAY = ["--address=http://h:8265", "--dry-run"]
+
+
+def test_ray_job():
+    code, out, (line,) = launch("ray/submit", *RAY, "--id=one", "--", *MAIN)
+    assert code == 0 and out == ""
+    words = subprocess.run(
+        ["bash", "-c", f"printf '%s\\n' {line.removeprefix('+ ')}"], capture_output=True, text=True
+    ).stdout.splitlines()
+    assert words[:5] == ["ray", "job", "submit", "--address=http://h:8265", "--submission-id=one"]
+    assert words[words.index("--") + 1 :] == ["python", "-m", "acecoder_jax.main", *MAIN, "--config.cluster=ray"]
+    (environment,) = [word.partition("=")[2] for word in words if word.startswith("--runtime-env-json=")]
+    assert "requirements.txt" in json.loads(environment)["pip"][0]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--dry-run", "--", *MAIN], "error: --address is missing"),
+        ([*RAY], "error: after -- there is nothing"),
+        ([*RAY, "--", "--config=c"], "error: name --workdir=/A/FOLDER"),
+        ([*RAY, "--", *MAIN, "--config.cluster=local"], "error: --config.cluster=local: the job runs with"),
+        ([*RAY, "--adress=x", "--", *MAIN], "error: unknown argument --adress=x"),
+    ],
+)
+def test_ray_job_says_what_is_wrong(args, message):
+    code, _, lines = launch("ray/submit", *args)
+    assert code == 2 and lines[0].startswith(message) and not any(line.startswith("+") for line in lines)
+
+
+def test_cluster_files():
+    """KubeRay's and Ray's own, with what their readers look for."""
+    cluster, claim = yaml.safe_load_all((ROOT / "launch/ray/gke.yaml").read_text())
+    assert cluster["kind"] == "RayCluster" and claim["metadata"]["name"] == "acecoder-runs"
+    (workers,) = cluster["spec"]["workerGroupSpecs"]
+    for group in (cluster["spec"]["headGroupSpec"], workers):
+        pod = group["template"]["spec"]
+        assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == "acecoder-runs"
+        assert cluster["spec"]["rayVersion"] in pod["containers"][0]["image"]
+    machines = yaml.safe_load((ROOT / "launch/ray/machines.yaml").read_text())
+    assert (
+        machines["provider"]["type"] == "local" and len(machines["provider"]["worker_ips"]) == machines["max_workers"]
+    )

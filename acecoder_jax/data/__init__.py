@@ -1,5 +1,6 @@
-"""Where problems come from: one module a source, each with `load(**kw) -> list[Problem]`, looked up by its name.
+"""Where problems and pairs come from: one module a source, looked up by its name.
 
+A source of problems has `load(**kw) -> list[Problem]`, a source of preference pairs `load_pairs(**kw) -> list[Pair]`.
 `seeds` is beside them: programs that problems are made from.
 """
 
@@ -10,9 +11,9 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from acecoder_jax.types import Problem
+from acecoder_jax.types import Pair, Problem
 
-NOT_SOURCES = {"seeds"}  # the public modules here that are none
+NOT_SOURCES = {"seeds", "tfds_read"}  # the public modules here that are none
 
 
 def load(name: str, path: str = "", **kw: Any) -> list[Problem]:
@@ -21,12 +22,24 @@ def load(name: str, path: str = "", **kw: Any) -> list[Problem]:
     path: the file or folder that the source reads; "" leaves it to the source (the hub, as a rule).
     ValueError for an unknown source or argument; it lists those that exist.
     """
+    return _call(name, "load", path, kw)
+
+
+def load_pairs(name: str, path: str = "", **kw: Any) -> list[Pair]:
+    """`load` for a source of pairs."""
+    return _call(name, "load_pairs", path, kw)
+
+
+def _call(name: str, function: str, path: str, kw: dict[str, Any]) -> Any:
     module = _module(name)
+    if not hasattr(module, function):
+        has = "pairs, not problems" if function == "load" else "problems, not pairs"
+        raise ValueError(f"the data source {name!r} has {has}")
     given = kw | ({"path": path} if path else {})
-    known = list(inspect.signature(module.load).parameters)
+    known = list(inspect.signature(getattr(module, function)).parameters)
     if unknown := sorted(given.keys() - set(known)):
         raise ValueError(f"the data source {name!r} takes {', '.join(known)}, not {', '.join(unknown)}")
-    return module.load(**given)
+    return getattr(module, function)(**given)
 
 
 def _module(name: str) -> ModuleType:

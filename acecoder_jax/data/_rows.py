@@ -2,13 +2,36 @@
 
 import gzip
 import json
+import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from acecoder_jax.data import _tfds
+
 JSONL_ENDINGS = (".jsonl", ".jsonl.gz")
 TABLE_ENDINGS = (*JSONL_ENDINGS, ".parquet")
+
+Damaged = Callable[[str], None] | None  # told of a line that is no JSON object; None: it is an error
+
+
+def read(
+    path: str | os.PathLike[str] | None, tfds_name: str, hub_id: str, split: str, damaged: Damaged = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a TFDS folder, or those of `read_table`; of the hub where path is None. Each with its place.
+
+    tfds_name: of the dataset that is looked for where the path is the data_dir of TFDS.
+    """
+    if path is None:
+        return read_hub(hub_id, split)
+    built = _tfds.find(Path(path), tfds_name)
+    return read_table(Path(path), damaged) if built is None else _tfds.read(built, split)
+
+
+def named(row: Mapping[str, Any], where: str) -> str:
+    """The place of a row with its id, where it has one."""
+    return where if row.get("id") is None else f"{where} (id {row['id']!r})"
 
 
 def require(row: Mapping[str, Any], columns: Iterable[str], where: str) -> None:
@@ -25,10 +48,11 @@ def texts(row: Mapping[str, Any], column: str, where: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_jsonl(path: Path, damaged: Damaged = None) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of a .jsonl or .jsonl.gz file, each with its place, "FILE line N"; blank lines are skipped.
 
-    ValueError, naming the place, for a line that is not a JSON object and for a file that is cut short or not gzip.
+    ValueError, naming the place, for a file that is cut short or not gzip, and for a line that is not a JSON object:
+    where `damaged` is given, it is told instead.
     """
     number = 0
     try:
@@ -37,13 +61,18 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 if not line.strip():
                     continue
                 where = f"{path} line {number}"
+                row, told = None, ""
                 try:
                     row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise ValueError(f"{where}: not JSON ({error})") from error
-                if not isinstance(row, dict):
-                    raise ValueError(f"{where}: a row must be a JSON object, not {line.strip()[:40]!r}")
-                yield where, row
+                except (json.JSONDecodeError, RecursionError) as error:
+                    told = f"{where}: not JSON ({error})"
+                if isinstance(row, dict):
+                    yield where, row
+                    continue
+                told = told or f"{where}: a row must be a JSON object, not {line.strip()[:40]!r}"
+                if damaged is None:
+                    raise ValueError(told)
+                damaged(told)
     except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read after line {number} ({error})") from error
 
@@ -62,7 +91,7 @@ def read_parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise ValueError(f"{path}: not a whole Parquet file ({error})") from error
 
 
-def read_table(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_table(path: Path, damaged: Damaged = None) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of a .jsonl, .jsonl.gz or .parquet file, or of all of them in a folder by name, each with its place.
 
     FileNotFoundError for a path that is not there; ValueError for a file of another kind and an empty folder.
@@ -75,7 +104,7 @@ def read_table(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for file in files:
         if not file.name.endswith(TABLE_ENDINGS):
             raise ValueError(f"{file}: a file of rows ends in {', '.join(TABLE_ENDINGS)}")
-        yield from read_parquet(file) if file.suffix == ".parquet" else read_jsonl(file)
+        yield from read_parquet(file) if file.suffix == ".parquet" else read_jsonl(file, damaged)
 
 
 def read_hub(

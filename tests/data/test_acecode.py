@@ -63,9 +63,9 @@ def test_other_bad_rows_and_paths(tmp_path):
         acecode.load(write(tmp_path / "a.jsonl", [row(1) | {"test_cases": "assert True"}]))
     with pytest.raises(ValueError, match=r"line 2 \(id 'evol_1'\): the id appears twice"):
         acecode.load(write(tmp_path / "a.jsonl", [row(1), row(1)]))
-    with pytest.raises(FileNotFoundError, match=r"no AceCode file or folder at .*gone"):
+    with pytest.raises(FileNotFoundError, match=r"no file or folder at .*gone"):
         acecode.load(tmp_path / "gone")
-    with pytest.raises(ValueError, match=r"a.csv: an AceCode file ends in .jsonl, .jsonl.gz, .parquet"):
+    with pytest.raises(ValueError, match=r"a.csv: a file of rows ends in .jsonl, .jsonl.gz, .parquet"):
         acecode.load(write(tmp_path / "a.csv", [row(1)]))
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty: the folder holds no file that ends in"):

@@ -13,7 +13,9 @@ def test_load_by_name_passes_the_arguments():
 
 
 def test_unknown_source_lists_those_that_exist():
-    with pytest.raises(ValueError, match="no data source 'humaneval': acecoder_jax/data has acecode, mbpp, toy"):
+    with pytest.raises(
+        ValueError, match="no data source 'humaneval': acecoder_jax/data has acecode, acecode_pairs, mbpp, toy"
+    ):
         data.load("humaneval")
     with pytest.raises(ValueError, match="no data source '_rows'"):
         data.load("_rows")
