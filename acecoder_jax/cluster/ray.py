@@ -161,7 +161,7 @@ class _Crew:
         for node in fresh[: max(0, len(self._left) - idle)]:
             has = node["Resources"]
             others = {"TPU": has["TPU"]} if has.get("TPU") else {}
-            actor = self._worker.options(
+            actor: Any = self._worker.options(
                 num_cpus=has["CPU"], num_gpus=has.get("GPU", 0), resources=others, max_restarts=0, max_task_retries=0,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
             ).remote(self._make_work)  # fmt: skip
