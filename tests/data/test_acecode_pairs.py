@@ -5,7 +5,7 @@ import pytest
 from acecoder_jax import data
 from acecoder_jax.data import _columns, acecode_pairs
 from acecoder_jax.types import Pair
-from tests.data.datasets import pair, question, write
+from tests.data.published import pair, question, write
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.parquet"])

@@ -8,7 +8,7 @@ from acecoder_jax.data import tfds_read
 from acecoder_jax.publishing import tfds_build
 from acecoder_jax.publishing.rows import Source
 from acecoder_jax.types import Pair
-from tests.data.datasets import pair, write
+from tests.data.published import pair, write
 
 NAME = "acecode_pair_300k"
 ROWS = 11

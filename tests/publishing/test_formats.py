@@ -14,8 +14,8 @@ from acecoder_jax.data import _columns, _rows, acecode
 from acecoder_jax.publishing import tfds_build, write
 from acecoder_jax.publishing.rows import Source
 from acecoder_jax.publishing.whole import whole
-from tests.data.datasets import pair, question
-from tests.data.datasets import write as write_file
+from tests.data.published import pair, question
+from tests.data.published import write as write_file
 
 ROOT = Path(__file__).parents[2]
 

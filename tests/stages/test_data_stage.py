@@ -14,7 +14,7 @@ from acecoder_jax import data as sources
 from acecoder_jax import store
 from acecoder_jax.stages import data
 from configs.data import get_config
-from tests.data.datasets import pair, question, write
+from tests.data.published import pair, question, write
 
 ROOT = Path(__file__).parents[2]
 
