@@ -1,8 +1,8 @@
 """Parameters that the mesh axis fsdp stores in parts: how they come to a product, and their gradients back.
 
 Left to itself XLA sends such a matrix around in parts and multiplies with each as it comes. The sums over the embedding
-are larger than the matrix and are then read and written once a part: five times the traffic of a whole 7B update on 16
-chips (docs/results/plan.md).
+are larger than the matrix and are then read and written once a part: the log-probs of a 7B on 16 chips read and write
+6.7 times as much memory so, its update 2.4 times (docs/results/plan.md).
 """
 
 from collections.abc import Callable
