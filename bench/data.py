@@ -1,13 +1,16 @@
 """What filter and sample cost beyond the sandbox: 1,000 questions x 16 programs x 16 tests, all replies at hand.
 
-    python bench/data.py [--questions=1000] [--programs=16] [--tests=16] [--workers=0]
+    python bench/data.py [--questions=1000] [--programs=16] [--tests=16] [--rounds=3] [--workers=0]
 
-Both stages run whole, from the questions' file to the last table, with a writer that answers at once. Beside them the
-sandbox alone judges the same jobs, before and after, start included. Bookkeeping is all that a stage takes beyond that.
+Both stages run whole, from the questions' file to the last table, with a writer that answers at once. In turn with them
+the sandbox alone judges the same jobs, start included. Bookkeeping is all that a stage takes beyond that: in seconds,
+medians of the rounds, and in seconds of CPU, of all processes, which other work on the machine changes less. The last
+line is JSON.
 """
 
 import argparse
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -29,6 +32,7 @@ from acecoder_jax.sandbox import Job, Limits, Sandbox
 from acecoder_jax.stages import filter as filtering
 from acecoder_jax.stages import sample
 from acecoder_jax.store import Row
+from acecoder_jax.types import Status
 from acecoder_jax.writers import Reply, Request
 from configs import filter as filter_config
 from configs import sample as sample_config
@@ -68,17 +72,20 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=1000)
     parser.add_argument("--programs", type=int, default=16)
     parser.add_argument("--tests", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=0, help="of the sandbox; 0: one a core")
     flags = parser.parse_args()
     rows = [question(number, flags.tests) for number in range(flags.questions)]
     result: dict[str, Any] = {"questions": flags.questions, "tests": flags.tests, "cores": os.cpu_count()}
     for name, programs in (("filter", 1), ("sample", flags.programs)):
-        result |= {f"{name}_{key}": value for key, value in measure(name, rows, programs, flags.workers).items()}
+        result |= {
+            f"{name}_{key}": value for key, value in measure(name, rows, programs, flags.rounds, flags.workers).items()
+        }
     print(json.dumps(result))
 
 
-def measure(name: str, rows: list[Row], programs: int, workers: int) -> dict[str, float]:
-    """Seconds of the stage and of the sandbox alone."""
+def measure(name: str, rows: list[Row], programs: int, rounds: int, workers: int) -> dict[str, float]:
+    """What the stage takes, and the sandbox alone."""
     config = stage_config(name, programs, workers)
     limits = Limits(**config.limits)
     jobs = [
@@ -86,43 +93,64 @@ def measure(name: str, rows: list[Row], programs: int, workers: int) -> dict[str
         for row in rows
         for k in range(programs)
     ]
-    alone = [sandbox_alone(jobs, limits, workers)]
-    took, passes = stage(name, config, rows)
-    alone.append(sandbox_alone(jobs, limits, workers))
-    sandbox_s = statistics.mean(seconds for seconds, _ in alone)
-    if any(found != passes for _, found in alone):
-        raise SystemExit(f"{name}: {passes} tests passed, but with the sandbox alone {[found for _, found in alone]}")
-    print(f"{name}: {took:.2f} s; the sandbox alone {alone[0][0]:.2f} and {alone[1][0]:.2f} s", file=sys.stderr)
+    found: dict[str, list[Taken]] = {"sandbox": [], "stage": []}
+    for _ in range(rounds):
+        found["sandbox"].append(sandbox_alone(jobs, limits, workers))
+        found["stage"].append(stage(name, config, rows))
+        print(f"{name}: " + ", ".join(f"{what} {took[-1].s:.2f} s" for what, took in found.items()), file=sys.stderr)
+    if len({took.passes for rounds_of in found.values() for took in rounds_of}) > 1:
+        raise SystemExit(f"{name}: not as many tests passed each time: {found}")
+    s, cpu_s, sandbox_s, sandbox_cpu_s = (
+        statistics.median(getattr(took, key) for took in found[what])
+        for what in ("stage", "sandbox")
+        for key in ("s", "cpu_s")
+    )
     return {
-        "programs": programs, "s": round(took, 3), "sandbox_s": round(sandbox_s, 3),
-        "questions_per_s": round(len(rows) / took, 2), "programs_per_s": round(len(jobs) / took, 1),
-        "bookkeeping_share": round(1 - sandbox_s / took, 4),
+        "programs": programs, "questions_per_s": round(len(rows) / s, 2), "programs_per_s": round(len(jobs) / s, 1),
+        "s": round(s, 3), "sandbox_s": round(sandbox_s, 3), "bookkeeping_share": round(1 - sandbox_s / s, 4),
+        "cpu_s": round(cpu_s, 3), "sandbox_cpu_s": round(sandbox_cpu_s, 3),
+        "bookkeeping_cpu_share": round(1 - sandbox_cpu_s / cpu_s, 4),
     }  # fmt: skip
 
 
-def sandbox_alone(jobs: list[Job], limits: Limits, workers: int) -> tuple[float, int]:
-    """Seconds, and how many tests passed."""
-    start = time.perf_counter()
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """Seconds, seconds of CPU of this process and those that it waited for, and how many tests passed."""
+
+    s: float
+    cpu_s: float
+    passes: int
+
+
+def clock() -> tuple[float, float]:
+    times = os.times()
+    return time.perf_counter(), times.user + times.system + times.children_user + times.children_system
+
+
+def sandbox_alone(jobs: list[Job], limits: Limits, workers: int) -> Taken:
+    start, cpu = clock()
     with Sandbox(workers=workers, limits=limits, quiet=True) as sandbox:
-        passes = sum(verdict.statuses.count("pass") for verdict in sandbox.score(jobs))  # type: ignore[arg-type]
-    return time.perf_counter() - start, passes
+        passes = sum(verdict.statuses.count(Status.PASS) for verdict in sandbox.score(jobs))
+    end, cpu_end = clock()
+    return Taken(end - start, cpu_end - cpu, passes)
 
 
-def stage(name: str, config: ConfigDict, rows: list[Row]) -> tuple[float, int]:
-    """Seconds of the whole stage, and how many tests passed."""
+def stage(name: str, config: ConfigDict, rows: list[Row]) -> Taken:
     run = {"filter": filtering.run, "sample": sample.run}[name]
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(writers, "make", Ready):
         workdir = Path(folder)
         config.questions = str(workdir / "questions.jsonl")
         store.write_jsonl(config.questions, rows)
-        start = time.perf_counter()
+        start, cpu = clock()
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             run(config, workdir / "run")
-        took = time.perf_counter() - start
+        end, cpu_end = clock()
         if name == "sample":
-            return took, sum(row["passed"] for row in store.stream_jsonl(workdir / "run" / "programs.jsonl"))
-        found = store.stream_jsonl(workdir / "run" / "oracle.jsonl")
-        return took, sum(one["statuses"].count("pass") for row in found for one in row["programs"])
+            passes = sum(row["passed"] for row in store.stream_jsonl(workdir / "run" / "programs.jsonl"))
+        else:
+            judged = store.stream_jsonl(workdir / "run" / "oracle.jsonl")
+            passes = sum(one["statuses"].count("pass") for row in judged for one in row["programs"])
+    return Taken(end - start, cpu_end - cpu, passes)
 
 
 def stage_config(name: str, programs: int, workers: int) -> ConfigDict:
