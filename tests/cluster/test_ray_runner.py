@@ -9,8 +9,10 @@ import pytest
 
 from acecoder_jax import cluster
 from acecoder_jax.cluster import ray as ray_runner
-from acecoder_jax.stages import _work
+from acecoder_jax.stages import _work, synthesize
 from tests.cluster.ray_work import make_work
+from tests.stages.test_synthesize import configured, good, seed_of
+from tests.writers.hostile_endpoint import Server, says
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[cluster]'")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -112,6 +114,34 @@ def test_two_nodes_and_one_of_them_is_lost(two_nodes, expected, tmp_path, monkey
     until(lost.is_set)  # before any of the two shards can end
     (tmp_path / "go").touch()
     assert run.result() == expected
+
+
+def test_a_stage_writes_the_same_files(two_nodes, tmp_path):
+    """synthesize from a folder of source and an endpoint: in this process, on one node, on two."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    functions = (f'def f{n}(text):\n    """Counts f{n}."""\n    return text.count("{n}") * {n}\n' for n in range(8))
+    (tree / "seeds.py").write_text("".join(functions))
+
+    def answer(asked):
+        name = seed_of(asked.body)
+        return says("I would rather not." if name in ("f2", "f7") else good(name))
+
+    with Server(answer) as server:
+
+        def run(name, runner):
+            config = configured(server, tree, cluster=runner)
+            with config.unlocked():
+                config.cluster_args = {"shard_rows": 2} if runner == "ray" else {}
+            synthesize.run(config, tmp_path / name)
+            return [(tmp_path / name / f"{file}.jsonl").read_bytes() for file in ("seeds", "questions", "rejected")]
+
+        local = run("local", "local")
+        assert [text.count(b"\n") for text in local] == [8, 6, 2]
+        assert run("one", "ray") == local
+        second = two_nodes.add_node(num_cpus=1)
+        assert run("two", "ray") == local
+        two_nodes.remove_node(second)
 
 
 def test_what_the_work_raises_arrives(two_nodes, on_ray):
