@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 PYTHON = frozenset({"python", "python3", "py", "py3"})
@@ -86,22 +86,21 @@ def extract_started_code(text: str, start: str) -> str:
     """
     if not text.startswith(start):
         return extract_code(text)
-    codes = [code for _, code in _blocks(text.replace("\r\n", "\n")) if code.strip()]
-    return textwrap.dedent(codes[0]).strip("\n") if codes else ""
+    blocks = _blocks(text.replace("\r\n", "\n"))
+    code = next((code for _, code in blocks if code.strip()), "").strip("\n")
+    return textwrap.dedent(code) if code.startswith((" ", "\t")) else code
 
 
-def _blocks(text: str) -> list[tuple[str, str]]:
+def _blocks(text: str) -> Iterator[tuple[str, str]]:
     """The fenced blocks of a text as (language, code)."""
-    blocks = []
     opening = _FENCE.search(text)
     while opening is not None:
         start = min(opening.end() + 1, len(text))
         closing = _closing_fence(text, start, opening["marks"])
         words = opening["info"].lower().split()
-        blocks.append((words[0] if words else "", text[start : closing.start() if closing else len(text)]))
+        yield words[0] if words else "", text[start : closing.start() if closing else len(text)]
         # A fence with a language opens the next block at once: the one before it was never closed.
         opening = _FENCE.search(text, closing.start() if closing["info"] else closing.end()) if closing else None
-    return blocks
 
 
 def _closing_fence(text: str, start: int, marks: str) -> re.Match[str] | None:

@@ -38,6 +38,9 @@ def test_sorting_keeps_the_bytes_of_lines(tmp_path):
     before = path.stat().st_ino
     ledger.sort(path)
     assert path.stat().st_ino == before  # in order already: not written again
+    path.write_bytes(b'{"id": "\\u00fc"}\n{"id": "\\"b\\""}\n{"id": "z"}\n{"text": "y", "id": "x"}\n')
+    ledger.sort(path)
+    assert [row["id"] for row in store.read_jsonl(path)] == ['"b"', "x", "z", "\u00fc"]
     ledger.sort(tmp_path / "none.jsonl")
     assert (tmp_path / "none.jsonl").read_bytes() == b""
     assert sorted(os.listdir(tmp_path)) == ["none.jsonl", "rows.jsonl"]
@@ -47,6 +50,7 @@ def test_sorting_keeps_the_bytes_of_lines(tmp_path):
     ("lines", "told"),
     [
         (b'{"id": "a"}\n{"id"\n{"id": "b"}\n', "line 2: damaged JSON"),
+        (b'{"id": "a"}\n{"id": "b", "x\n{"id": "c"}\n', "line 2: damaged JSON"),
         (b'{"id": "a"}\n{"key": "b"}\n', "line 2: not a row with a text as its 'id'"),
         (b'{"id": "a"}\n{"id": "b"}\n{"id": "a"}\n', "the id 'a' stands there twice"),
     ],

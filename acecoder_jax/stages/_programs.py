@@ -35,15 +35,17 @@ class Asking:
     shown_tests: int
     seed: int
 
-    def request(self, row: Row, sample: int) -> Request:
-        """For the sample-th program of a question."""
+    def ask(self, row: Row, samples: Iterable[int], spent_usd: Mapping[int, float]) -> "Iterator[Asked]":
+        """For programs of a question, by their numbers; with what earlier starts have spent on each in vain."""
         text = prompts.program_request(row["question"], row["test_cases"][: self.shown_tests])
-        seed = int.from_bytes(stable_hash(self.seed, "program", row["id"], sample), "big") >> 33
-        return Request(
-            key=f"{row['id']}|{sample}", messages=({"role": "user", "content": text},), temperature=self.temperature,
-            top_p=self.top_p, max_tokens=self.max_tokens, seed=seed if self.temperature > 0 else None,
-            prefix=prompts.PROGRAM_START,
-        )  # fmt: skip
+        messages = ({"role": "user", "content": text},)
+        for sample in samples:
+            seed = int.from_bytes(stable_hash(self.seed, "program", row["id"], sample), "big") >> 33
+            request = Request(
+                key=f"{row['id']}|{sample}", messages=messages, temperature=self.temperature, top_p=self.top_p,
+                max_tokens=self.max_tokens, seed=seed if self.temperature > 0 else None, prefix=prompts.PROGRAM_START,
+            )  # fmt: skip
+            yield Asked(request, row, sample, spent_usd.get(sample, 0.0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +116,7 @@ def judge(writer: Writer, sandbox: Sandbox, asked: Iterable[Asked]) -> Iterator[
             waiting[one.request.key] = one
             yield one.request
 
-    judged = queue.SimpleQueue[tuple[Judged, Future[Verdict]]]()
+    judged = queue.SimpleQueue[tuple[Asked, Reply, str, Future[Verdict]]]()
     under_way, most = 0, WINDOW * sandbox.workers
     replies = writer.write(requests())
     stopped: WriterError | None = None
@@ -124,28 +126,27 @@ def judge(writer: Writer, sandbox: Sandbox, asked: Iterable[Asked]) -> Iterator[
         except WriterError as error:
             stopped, reply = error, None
         if reply is not None:
-            of = waiting.pop(reply.key)
-            one = Judged(of.row, of.sample, reply, spent_usd=of.spent_usd)
+            one = waiting.pop(reply.key)
             if reply.error is None:
-                one = dataclasses.replace(one, program=program_of(reply.text))
-                future = sandbox.submit(_job(one))
-                future.add_done_callback(lambda done, one=one: judged.put((one, done)))  # type: ignore[misc]
+                program = program_of(reply.text)
+                future = sandbox.submit(_job(one, program))
+                future.add_done_callback(lambda done, which=(one, reply, program): judged.put((*which, done)))  # type: ignore[misc]
                 under_way += 1
             else:
-                yield one
+                yield Judged(one.row, one.sample, reply, spent_usd=one.spent_usd)
         while under_way and (reply is None or under_way >= most or not judged.empty()):
-            one, done = judged.get()
+            one, its_reply, program, done = judged.get()
             under_way -= 1
-            yield dataclasses.replace(one, verdict=done.result())
+            yield Judged(one.row, one.sample, its_reply, program, done.result(), one.spent_usd)
         if reply is None:
             break
     if stopped is not None:
         raise stopped
 
 
-def _job(one: Judged) -> Job:
+def _job(one: Asked, program: str) -> Job:
     row = one.row
-    return Job(one.reply.key, one.program, tuple(row["test_cases"]), row.get("entry_point"), row.get("setup") or "")
+    return Job(one.request.key, program, tuple(row["test_cases"]), row.get("entry_point"), row.get("setup") or "")
 
 
 def program_of(text: str) -> str:
@@ -155,6 +156,8 @@ def program_of(text: str) -> str:
     tests that they were shown, and where one of these is wrong it would take all others with it.
     """
     program = prompts.extract_started_code(text, prompts.PROGRAM_START)
+    if "assert" not in program and "__name__" not in program:
+        return program
     if not _OWN_TESTS.search(program) or "\r" in program:  # which would count as the end of a line below
         return program
     try:

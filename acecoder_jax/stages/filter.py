@@ -18,7 +18,7 @@ from acecoder_jax import cluster, curate, ledger, metrics, store
 from acecoder_jax.cluster import Work
 from acecoder_jax.sandbox import Sandbox
 from acecoder_jax.stages import _programs, _work, _writing
-from acecoder_jax.stages._programs import Asked, Asking, Judged
+from acecoder_jax.stages._programs import Asking, Judged
 from acecoder_jax.store import Row
 from acecoder_jax.types import Status
 from acecoder_jax.writers import Writer
@@ -84,9 +84,7 @@ def ask(hand: Writer, sandbox: Sandbox, asking: Asking, samples: int, rows: Sequ
     Programs without a verdict are left out of it; a question with no other is rejected.
     """
     found: dict[str, list[Judged]] = collections.defaultdict(list)
-    asked = (
-        Asked(asking.request(row, k), row, k, 0.0 if k else row["spent_usd"]) for row in rows for k in range(samples)
-    )
+    asked = (one for row in rows for one in asking.ask(row, range(samples), {0: row["spent_usd"]}))
     for one in _programs.judge(hand, sandbox, asked):
         programs = found[one.row["id"]]
         programs.append(one)

@@ -17,7 +17,7 @@ from acecoder_jax import cluster, ledger, metrics, store
 from acecoder_jax.cluster import Work
 from acecoder_jax.sandbox import Sandbox
 from acecoder_jax.stages import _programs, _work, _writing
-from acecoder_jax.stages._programs import Asked, Asking
+from acecoder_jax.stages._programs import Asking
 from acecoder_jax.store import Row
 from acecoder_jax.types import Status
 from acecoder_jax.writers import Writer
@@ -51,9 +51,12 @@ def run(config: ConfigDict, workdir: Path) -> None:
         results[name] = counts.to_json()
         if stopped is not None:
             break
-    rows = write_dataset(questions, output, workdir / "dataset.jsonl")
+    best: dict[str, list[float]] = {}
+    rows = write_dataset(questions, output, workdir / "dataset.jsonl", best)
     print(f"{workdir / 'dataset.jsonl'}: {rows} of {len(questions)} questions have programs")
-    report(workdir / "dataset.jsonl")
+    metrics.table("pass rate of the best program of a question", ("model", "questions", "mean"), [
+        (model, f"{len(found):,}", f"{sum(found) / len(found):.3f}") for model, found in sorted(best.items())
+    ])  # fmt: skip
     store.write_json(workdir / "results.json", {"models": results, "questions": len(questions), "rows": rows})
     if stopped is not None:
         raise stopped
@@ -126,9 +129,7 @@ def work(
 
 def ask(hand: Writer, sandbox: Sandbox, asking: Asking, model: str, rows: Sequence[Row]) -> Iterator[Row]:
     """A row for each program that a question lacks, as soon as it is judged."""
-    asked = (
-        Asked(asking.request(row, k), row, k, row["spent_usd"].get(k, 0.0)) for row in rows for k in row["samples"]
-    )
+    asked = (one for row in rows for one in asking.ask(row, row["samples"], row["spent_usd"]))
     for one in _programs.judge(hand, sandbox, asked):
         cost = {"cost_usd": one.cost_usd} if one.cost_usd else {}
         name = {"id": program_id(one.row["id"], model, one.sample), "question_id": one.row["id"]}
@@ -148,15 +149,27 @@ def rates(row: Row) -> Mapping[str, float]:
     return {"pass rate": row["pass_rate"], "all kept tests passed": float(row["passed"] == row["tests"])}
 
 
-def write_dataset(questions: Sequence[Row], programs: Path, path: Path) -> int:
+def write_dataset(questions: Sequence[Row], programs: Path, path: Path, best: dict[str, list[float]]) -> int:
     """A row of AceCode-87K for each question with programs, whichever models they are of. Returns how many.
 
-    programs: in the order of their ids, so that those of a question stand together.
+    programs: in the order of their ids, so that those of a question stand together. best: gets, by model, the pass
+    rate of the best program of each question.
     """
     wanted = {row["id"]: row for row in questions}
     groups = itertools.groupby(store.stream_jsonl(programs), key=lambda row: row["question_id"])
-    rows = (dataset_row(wanted[name], list(group), programs) for name, group in groups if name in wanted)
-    count = ledger.write_rows(path, rows)
+
+    def rows() -> Iterator[Row]:
+        for name, group in groups:
+            if name in wanted:
+                row = dataset_row(wanted[name], list(group), programs)
+                rated: dict[str, float] = {}
+                for one in row["inferences"]:
+                    rated[one["model_name"]] = max(rated.get(one["model_name"], 0.0), one["pass_rate"])
+                for model, rate in rated.items():
+                    best.setdefault(model, []).append(rate)
+                yield row
+
+    count = ledger.write_rows(path, rows())
     ledger.sort(path)
     return count
 
@@ -181,25 +194,3 @@ def dataset_row(question: Row, programs: list[Row], path: Path) -> Row:
     row["context_messages"] = [[{"content": question["question"], "role": "user"}]]
     more = ("n_tests_all", "entry_point", "licence", "oracle_model")
     return row | {key: question[key] for key in more if question.get(key) is not None}
-
-
-def report(dataset: Path) -> None:
-    """Prints for each model how many programs there are, and how they do."""
-    found: dict[str, list[float]] = {}
-    best: dict[str, list[float]] = {}
-    for row in store.stream_jsonl(dataset):
-        by_model: dict[str, list[float]] = {}
-        for one in row["inferences"]:
-            by_model.setdefault(one["model_name"], []).append(one["pass_rate"])
-        for model, ratings in by_model.items():
-            found.setdefault(model, []).extend(ratings)
-            best.setdefault(model, []).append(max(ratings))
-    rows = [
-        (model, f"{len(best[model]):,}", f"{len(ratings):,}", f"{_mean(ratings):.3f}", f"{_mean(best[model]):.3f}")
-        for model, ratings in sorted(found.items())
-    ]
-    metrics.table("the dataset", ("model", "questions", "programs", "mean pass rate", "mean of the best"), rows)
-
-
-def _mean(numbers: Sequence[float]) -> float:
-    return sum(numbers) / len(numbers)

@@ -7,7 +7,7 @@ import pytest
 
 from acecoder_jax import prompts
 from acecoder_jax.stages import _programs
-from acecoder_jax.stages._programs import Asked, Asking
+from acecoder_jax.stages._programs import Asking
 from acecoder_jax.types import Status, Verdict
 from acecoder_jax.writers import WriterError
 from tests.stages.fake_writer import FakeWriter, question
@@ -59,14 +59,16 @@ def test_a_program_comes_without_its_own_tests(case):
 def test_requests_show_some_tests_and_have_noise_of_their_own():
     asking = Asking(temperature=0.7, top_p=0.9, max_tokens=64, shown_tests=2, seed=1)
     row = question(3)
-    first, second = asking.request(row, 0), asking.request(row, 1)
-    assert (first.key, second.key) == ("q003|0", "q003|1") and first.seed != second.seed
-    assert 0 <= first.seed < 2**31 and first == asking.request(row, 0)
+    one, other = asking.ask(row, [0, 5], {5: 0.25})
+    assert (one.row, one.sample, one.spent_usd) == (row, 0, 0.0) and (other.sample, other.spent_usd) == (5, 0.25)
+    first, second = one.request, other.request
+    assert (first.key, second.key) == ("q003|0", "q003|5") and first.seed != second.seed
+    assert 0 <= first.seed < 2**31 and [one] == list(asking.ask(row, [0], {}))
     assert (first.temperature, first.top_p, first.max_tokens) == (0.7, 0.9, 64)
     assert first.messages[0]["content"] == prompts.program_request(row["question"], row["test_cases"][:2])
     assert first.prefix == prompts.PROGRAM_START
     greedy = Asking(temperature=0.0, top_p=1.0, max_tokens=64, shown_tests=2, seed=1)
-    assert greedy.request(row, 0).seed is None
+    assert next(greedy.ask(row, [0], {})).request.seed is None
 
 
 class FakeSandbox:
@@ -107,7 +109,7 @@ ASKING = Asking(temperature=0.0, top_p=1.0, max_tokens=64, shown_tests=2, seed=1
 
 def asked(count):
     rows = [question(number) for number in range(count)]
-    return [Asked(ASKING.request(row, 0), row, 0) for row in rows]
+    return [one for row in rows for one in ASKING.ask(row, [0], {})]
 
 
 def test_a_program_is_judged_and_told_before_the_next_one_is_written():
