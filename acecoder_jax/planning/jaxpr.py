@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from jax.interpreters import partial_eval
+
 
 @dataclasses.dataclass
 class Counted:
@@ -28,6 +30,7 @@ def count(jaxpr: Any, turns: Mapping[str, float]) -> Counted:
 
 
 def _count(jaxpr: Any, turns: Mapping[str, float], unknown: set[str]) -> float:
+    jaxpr, _ = partial_eval.dce_jaxpr(jaxpr, True, instantiate=True)  # what nobody uses, XLA does not compute
     return sum(_one(eqn, turns, unknown) for eqn in jaxpr.eqns)
 
 

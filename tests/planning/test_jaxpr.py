@@ -28,7 +28,9 @@ def looped(x, n):
 
 def test_a_product_and_its_derivative():
     assert operations(lambda x: x @ W, X) == ONE
-    assert operations(jax.grad(lambda w: (jnp.tanh(X @ w) @ w).sum()), W) == 2 * ONE + 3 * ONE  # X has no gradient
+    assert (
+        operations(jax.value_and_grad(lambda w: (jnp.tanh(X @ w) @ w).sum()), W) == 2 * ONE + 3 * ONE
+    )  # X has no gradient
 
 
 def test_loops_count_as_often_as_they_turn():
@@ -39,6 +41,13 @@ def test_loops_count_as_often_as_they_turn():
     nested = jax.make_jaxpr(lambda x, n: jax.lax.fori_loop(0, n, lambda _, x: looped(x, n), x))(X, 3)
     assert count(nested, {"outer": 7}).operations == 7 * ONE
     assert count(nested, {"outer": 7}).unknown == {"a loop without a name"}
+
+
+def test_what_nobody_uses_is_not_counted():
+    def rows(x):
+        return jax.lax.scan(lambda x, _: (x @ W, x @ W @ W), x, None, length=5)[0]
+
+    assert operations(lambda x: jax.lax.fori_loop(0, x[0, 0].astype(int), lambda _, x: rows(x), x), X) == 5 * ONE
 
 
 def test_a_branch_is_its_dearest_case():
@@ -53,7 +62,7 @@ def test_shard_map_counts_every_device():
 
 
 def test_checkpointed_work_counts_again():
-    assert operations(jax.grad(lambda x: jax.checkpoint(lambda x: jnp.tanh(x @ W))(x).sum()), X) == 3 * ONE
+    assert operations(jax.value_and_grad(lambda x: jax.checkpoint(lambda x: jnp.tanh(x @ W))(x).sum()), X) == 3 * ONE
 
 
 @pytest.mark.parametrize("tied", [True, False])
