@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh
 
 AXES = ("data", "fsdp", "context", "tensor")
@@ -39,7 +39,11 @@ def make_mesh(
         sizes[free[0]] = len(devices) // fixed
     elif fixed != len(devices):
         raise ValueError(f"mesh {wanted}: takes {fixed} devices, but there are {len(devices)}")
-    return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    if len({getattr(device, "slice_index", 0) for device in devices}) > 1:
+        raise ValueError(f"mesh {wanted}: the devices are of several TPU slices, which one mesh cannot span yet")
+    # jax.make_mesh would let an axis of the mesh be a part of one of the slice's on v5e alone
+    placed = mesh_utils.create_device_mesh(tuple(sizes.values()), devices, allow_split_physical_axes=True)
+    return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def row_shards(mesh: Mesh) -> int:
