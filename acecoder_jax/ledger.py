@@ -11,8 +11,6 @@ The file is never rewritten while it grows, so a kill tears at most its last lin
 import contextlib
 import itertools
 import json
-import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,7 +66,7 @@ def sort(path: store.PathLike, key: str = "id") -> None:
             if one[0] == following[0]:
                 raise ValueError(f"{path}: the id {one[0]!r} stands there twice")
         if ordered != places:
-            write_lines(path, (_read(file, at, size) for _, at, size in ordered))
+            store.write_lines(path, (_read(file, at, size) for _, at, size in ordered))
 
 
 def write_rows(path: store.PathLike, rows: Iterable[Mapping[str, Any]]) -> int:
@@ -81,25 +79,8 @@ def write_rows(path: store.PathLike, rows: Iterable[Mapping[str, Any]]) -> int:
             count += 1
             yield _ENCODE(row).encode() + b"\n"
 
-    write_lines(path, lines())
+    store.write_lines(path, lines())
     return count
-
-
-def write_lines(path: store.PathLike, lines: Iterable[bytes]) -> None:
-    """`store.write_bytes` for what need not fit in memory."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        with open(temporary, "wb") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    store.sync_folder(path.parent)
 
 
 def _id(path: Path, number: int, line: bytes, key: str) -> str:

@@ -13,7 +13,6 @@ import importlib
 import itertools
 import json
 import os
-import pkgutil
 import re
 import sys
 import time
@@ -27,7 +26,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from acecoder_jax import presets, store
+from acecoder_jax import plugins, presets, store
 from acecoder_jax.stops import Stopped
 
 PACKAGE = Path(__file__).parent
@@ -196,8 +195,7 @@ def _check_alike(config: ConfigDict, workdir: Path) -> None:
 def find_stage(name: str) -> ModuleType:
     """The module acecoder_jax/stages/NAME.py. Raises ConfigError, listing those that exist, for any other name."""
     stages = importlib.import_module("acecoder_jax.stages")
-    known = sorted(m.name for m in pkgutil.iter_modules(stages.__path__) if not m.name.startswith("_"))
-    if name not in known:
+    if name not in (known := plugins.names(stages.__path__)):
         raise presets.ConfigError(f"unknown stage {name!r}; the stages are: {', '.join(known)}")
     return importlib.import_module(f"acecoder_jax.stages.{name}")
 

@@ -117,12 +117,17 @@ def truncate_jsonl(path: PathLike, keep: Callable[[Row], bool]) -> int:
 
 def write_bytes(path: PathLike, data: bytes) -> None:
     """Writes the whole file or nothing: a temporary file beside it, synced to disk, then renamed over it."""
+    write_lines(path, (data,))
+
+
+def write_lines(path: PathLike, lines: Iterable[bytes]) -> None:
+    """`write_bytes` of what need not fit in memory."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         with open(temporary, "wb") as file:
-            file.write(data)
+            file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

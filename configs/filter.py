@@ -15,7 +15,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from acecoder_jax import presets
-from configs import synthesize
+from configs import _programs
 
 PRESETS: dict[str, dict[str, Any]] = {
     "recipe": {},
@@ -28,31 +28,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 def get_config(argument: str = "") -> ConfigDict:
     preset, overrides = presets.parse(argument, PRESETS, default="recipe")
     config = ConfigDict(
-        {
+        _programs.knobs("Qwen/Qwen2.5-Coder-32B-Instruct", program_s=0.8)
+        | {
             "stage": "filter",
-            "seed": 0,
-            "questions": "",  # a JSONL file
             "oracle_samples": 1,  # programs a question; of several a test needs a majority
             "temperature": 0.0,  # 0: greedy
-            "top_p": 1.0,
-            "max_tokens": 2048,  # of a reply
-            "shown_tests": 2,  # of a question's tests, in the prompt
             # A question with fewer passed tests is dropped at once (the public code's first rule), one with fewer kept
             # tests after that. Of several programs more than this share has to pass a test.
             "keep": {"min_passes": 4, "min_tests": 5, "majority": 0.5},
-            "writer": "endpoint",  # or batch, local: as in configs/synthesize.py
-            "endpoint": synthesize.ENDPOINT
-            | {"base_url": "http://127.0.0.1:8000/v1", "model": "Qwen/Qwen2.5-Coder-32B-Instruct", "key_env": ""}
-            | {"prefix": "continue"},
-            "batch": synthesize.BATCH,
-            "local": synthesize.LOCAL | {"max_prompt_tokens": 2048, "max_new_tokens": 2048},
-            "budget_usd": 0.0,  # of all starts of the run together; 0: no limit
-            "cluster": "local",  # who does the work: acecoder_jax/cluster/
-            "cluster_args": {},
-            # CPU seconds of a test, and of a program for all its tests.
-            "limits": {"test_s": 0.8, "program_s": 0.8, "memory_bytes": 1 << 30},
-            # As in configs/score.py.
-            "sandbox": {"workers": 0, "min_isolation": 4, "preload": ()},
         }
     )
     presets.apply(config, PRESETS[preset])

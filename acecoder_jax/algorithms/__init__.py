@@ -5,12 +5,12 @@ An algorithm's file has make(**knobs) -> Algorithm.
 
 import dataclasses
 import importlib
-import pkgutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from acecoder_jax import plugins
 from acecoder_jax.training.loss import Loss
 from acecoder_jax.training.packing import TokenSequence
 from acecoder_jax.types import Completion
@@ -35,7 +35,6 @@ class Algorithm:
 
 def make(name: str, **knobs: Any) -> Algorithm:
     """The algorithm of a name. An unknown name is a ValueError that lists those that exist."""
-    names = [module.name for module in pkgutil.iter_modules(__path__)]
-    if name not in names:
+    if name not in (names := plugins.names(__path__)):
         raise ValueError(f"unknown algorithm {name!r}; there are {names}")
     return importlib.import_module(f"{__name__}.{name}").make(**knobs)

@@ -5,12 +5,11 @@ A way's file has make(**knobs) -> Runner. Whatever the way, one process hands th
 """
 
 import importlib
-import inspect
-import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from acecoder_jax import plugins
 from acecoder_jax.store import Row
 
 # From rows to result rows, as they are finished and in any order; one row in may give many rows out.
@@ -23,11 +22,7 @@ Runner = Callable[[MakeWork, Sequence[Row]], Iterator[Row]]
 
 def make(name: str, **knobs: Any) -> Runner:
     """The runner of a name. ValueError for an unknown name or knob; it lists those that exist."""
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
-    if name not in names:
+    if name not in (names := plugins.names(__path__)):
         raise ValueError(f"unknown cluster {name!r}: acecoder_jax/cluster has {', '.join(names)}")
     module = importlib.import_module(f"{__name__}.{name}")
-    known = list(inspect.signature(module.make).parameters)
-    if unknown := sorted(knobs.keys() - set(known)):
-        raise ValueError(f"the cluster {name!r} takes {', '.join(known) or 'no knobs'}, not {', '.join(unknown)}")
-    return module.make(**knobs)
+    return plugins.call(f"the cluster {name!r}", module.make, knobs)

@@ -5,12 +5,11 @@ A source of problems has `load(**kw) -> list[Problem]`, a source of preference p
 """
 
 import importlib
-import inspect
-import pkgutil
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
+from acecoder_jax import plugins
 from acecoder_jax.types import Pair, Problem
 
 NOT_SOURCES = {"seeds", "tfds_read"}  # the public modules here that are none
@@ -36,15 +35,11 @@ def _call(name: str, function: str, path: str, kw: dict[str, Any]) -> Any:
         has = "pairs, not problems" if function == "load" else "problems, not pairs"
         raise ValueError(f"the data source {name!r} has {has}")
     given = kw | ({"path": path} if path else {})
-    known = list(inspect.signature(getattr(module, function)).parameters)
-    if unknown := sorted(given.keys() - set(known)):
-        raise ValueError(f"the data source {name!r} takes {', '.join(known)}, not {', '.join(unknown)}")
-    return getattr(module, function)(**given)
+    return plugins.call(f"the data source {name!r}", getattr(module, function), given)
 
 
 def _module(name: str) -> ModuleType:
-    modules = {module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")}
-    names = sorted(modules - NOT_SOURCES)
+    names = [module for module in plugins.names(__path__) if module not in NOT_SOURCES]
     if name not in names:
         raise ValueError(f"there is no data source {name!r}: acecoder_jax/data has {', '.join(names)}")
     return importlib.import_module(f"{__name__}.{name}")

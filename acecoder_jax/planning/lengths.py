@@ -4,7 +4,7 @@ import dataclasses
 
 from jax.sharding import Mesh
 
-from acecoder_jax.sampling.scheduler import Layout
+from acecoder_jax.sampling.request import Layout
 from acecoder_jax.training.head import HEAD_CHUNKS
 from acecoder_jax.training.update import MICRO_BATCHES
 

@@ -39,8 +39,9 @@ from acecoder_jax.models.decoder import Model, Params
 from acecoder_jax.models.sharding import named_shardings, sharding
 from acecoder_jax.sampling import attention, ends, forward, steps
 from acecoder_jax.sampling.draw import Needs
+from acecoder_jax.sampling.request import Layout, Request
 from acecoder_jax.sampling.reshard import Resharder
-from acecoder_jax.sampling.scheduler import Decoding, Layout, Programs, Request, failed
+from acecoder_jax.sampling.scheduler import Decoding, Programs, failed
 from acecoder_jax.types import Completion
 
 _log = logging.getLogger(__name__)

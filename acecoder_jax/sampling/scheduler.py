@@ -15,49 +15,10 @@ from typing import Any, Self
 import numpy as np
 
 from acecoder_jax.sampling import ends, forward, noise, steps
-from acecoder_jax.sampling.draw import Needs, SamplingParams
+from acecoder_jax.sampling.draw import Needs
 from acecoder_jax.sampling.page_pool import Pool
+from acecoder_jax.sampling.request import Layout, Request, Tokens, check
 from acecoder_jax.types import Completion
-
-Tokens = tuple[int, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """One sample to draw. Its name (problem, sample, rollout, turn) decides its noise."""
-
-    problem_id: str
-    prompt_tokens: Tokens
-    sampling: SamplingParams = dataclasses.field(default_factory=SamplingParams)
-    sample: int = 0
-    rollout: int = 0
-    turn: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """The engine's numbers: see Engine. shards: the parts of the slots, rows and pages that this process schedules."""
-
-    seed: int
-    slots: int
-    max_prompt_tokens: int
-    max_new_tokens: int
-    chunk: int
-    prefill_rows: int
-    prefill_width: int
-    prefill_calls: int
-    page: int
-    shard_pages: int
-    shards: int
-
-    @property
-    def row_pages(self) -> int:
-        """The pages of the longest prompt with the longest answer."""
-        return self.pages_of(self.max_prompt_tokens - 1 + self.max_new_tokens)
-
-    def pages_of(self, tokens: int) -> int:
-        """The pages that so many tokens fill, the last one perhaps in part."""
-        return -(-tokens // self.page)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +101,7 @@ class Decoding:
         check(request, self.layout, self.vocab_size)
         with self._changed:
             if self._closed:
-                raise ValueError(f"{_name(request)}: this run takes no more requests")
+                raise ValueError(f"{request}: this run takes no more requests")
             self._arrived.append(request)
             self._changed.notify()
 
@@ -372,7 +333,7 @@ class Decoding:
             row.logps += out["logp_cs"][valid, slot].tolist()
             row.sampling_logps += out["sampling_logp_cs"][valid, slot].tolist()
             if not all(map(math.isfinite, row.logps[-len(valid) :])):
-                error = f"{_name(row.request)}: the model's logits are not finite"
+                error = f"{row.request}: the model's logits are not finite"
                 self._release(slot, failed(row.request, error))
                 continue
             end = ends.cut(self.tokenizer, row.tokens, row.request.sampling.stop, self.programs.stop_ids, active)
@@ -382,29 +343,6 @@ class Decoding:
             self._fields["token_s"][slot] = row.tokens[-1]
             self._fields["written_s"][slot] = len(row.tokens)
             self._fields["position_s"][slot] = len(row.request.prompt_tokens) - 1 + len(row.tokens)
-
-
-def check(request: Request, layout: Layout, vocab_size: int) -> None:
-    """Raises ValueError for a request that the engine cannot meet."""
-    name, n = _name(request), len(request.prompt_tokens)
-    numbers = (request.sample, request.rollout, request.turn, *request.prompt_tokens)
-    if not isinstance(request.prompt_tokens, tuple) or not all(type(number) is int for number in numbers):
-        raise ValueError(f"{name}: prompt_tokens must be a tuple of int, and sample, rollout and turn must be int")
-    if not isinstance(request.problem_id, str):
-        raise ValueError(f"{name}: problem_id must be a string")
-    if n == 0:
-        raise ValueError(f"{name}: the prompt is empty")
-    if n > layout.max_prompt_tokens:
-        raise ValueError(
-            f"{name}: the prompt has {n} tokens, the limit max_prompt_tokens is {layout.max_prompt_tokens}"
-        )
-    if request.sampling.max_new_tokens > layout.max_new_tokens:
-        raise ValueError(
-            f"{name}: asks for {request.sampling.max_new_tokens} new tokens, the engine was made for at most "
-            f"{layout.max_new_tokens}"
-        )
-    if not 0 <= min(request.prompt_tokens) <= max(request.prompt_tokens) < vocab_size:
-        raise ValueError(f"{name}: the prompt has token ids outside the vocabulary of {vocab_size}")
 
 
 def completion(row: _Row, count: int, text: str, reason: str, error: str = "") -> Completion:
@@ -429,7 +367,3 @@ def completion(row: _Row, count: int, text: str, reason: str, error: str = "") -
 def failed(request: Request, error: str) -> Completion:
     """The completion of a request that could not be met."""
     return completion(_Row(request), 0, "", "error", error)
-
-
-def _name(request: Request) -> str:
-    return f"request {request.problem_id!r} sample {request.sample}"

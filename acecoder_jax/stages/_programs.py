@@ -4,16 +4,18 @@ import ast
 import collections
 import contextlib
 import dataclasses
+import functools
 import queue
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from acecoder_jax import prompts, writers
-from acecoder_jax.sampling.noise import stable_hash
+from acecoder_jax.cluster import Work
 from acecoder_jax.sandbox import Job, Limits, Sandbox
+from acecoder_jax.stages import _writing
 from acecoder_jax.store import Row
 from acecoder_jax.types import Verdict
 from acecoder_jax.writers import Reply, Request, Writer, WriterError
@@ -40,7 +42,7 @@ class Asking:
         text = prompts.program_request(row["question"], row["test_cases"][: self.shown_tests])
         messages = ({"role": "user", "content": text},)
         for sample in samples:
-            seed = int.from_bytes(stable_hash(self.seed, "program", row["id"], sample), "big") >> 33
+            seed = _writing.request_seed(self.seed, "program", row["id"], sample)
             request = Request(
                 key=f"{row['id']}|{sample}", messages=messages, temperature=self.temperature, top_p=self.top_p,
                 max_tokens=self.max_tokens, seed=seed if self.temperature > 0 else None, prefix=prompts.PROGRAM_START,
@@ -93,15 +95,19 @@ class Asked:
 
 
 @contextlib.contextmanager
-def tools(
-    writer: str, writer_args: Mapping[str, Any], sandbox_args: Mapping[str, Any], limits: Mapping[str, Any]
-) -> Iterator[tuple[Writer, Sandbox]]:
-    """What `judge` needs."""
+def work(
+    writer: str,
+    writer_args: Mapping[str, Any],
+    sandbox_args: Mapping[str, Any],
+    limits: Mapping[str, Any],
+    ask: Callable[[Writer, Sandbox, Sequence[Row]], Iterator[Row]],
+) -> Iterator[Work]:
+    """Questions to result rows, by the stage's own `ask`, with a writer and a sandbox for the time of the work."""
     with (
         Sandbox(limits=Limits(**limits), **sandbox_args) as sandbox,
         writers.make(writer, **writer_args) as hand,
     ):
-        yield hand, sandbox
+        yield functools.partial(ask, hand, sandbox)
 
 
 def judge(writer: Writer, sandbox: Sandbox, asked: Iterable[Asked]) -> Iterator[Judged]:

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from acecoder_jax import ledger, store, writers
 from acecoder_jax.cluster import MakeWork
+from acecoder_jax.sampling.noise import stable_hash
 from acecoder_jax.stages import _work
 from acecoder_jax.store import Row
 from acecoder_jax.writers import WriterError
@@ -55,6 +56,11 @@ def until_stopped(
         ledger.sort(output)
         ledger.sort(rejected)
         return stopped, _work.take_up(set(wanted), output, rejected, (), measure)[0]
+
+
+def request_seed(seed: int, *names: str | int) -> int:
+    """31 bits for a request's noise, a function of the run's seed and of what is asked."""
+    return int.from_bytes(stable_hash(seed, *names), "big") >> 33
 
 
 def spent(paths: Sequence[Path]) -> float:

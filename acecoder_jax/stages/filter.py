@@ -5,7 +5,6 @@ the programs and what became of each test, so that other thresholds need no othe
 """
 
 import collections
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,6 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from acecoder_jax import cluster, curate, ledger, metrics, store
-from acecoder_jax.cluster import Work
 from acecoder_jax.sandbox import Sandbox
 from acecoder_jax.stages import _programs, _work, _writing
 from acecoder_jax.stages._programs import Asking, Judged
@@ -45,8 +43,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
         [row["id"] for row in questions],
         lambda done: [row | {"spent_usd": earlier.get(row["id"], 0.0)} for row in questions if row["id"] not in done],
         functools.partial(
-            work, config.writer, arguments, config.sandbox.to_dict(), config.limits.to_dict(), asking,
-            config.oracle_samples,
+            _programs.work, config.writer, arguments, config.sandbox.to_dict(), config.limits.to_dict(),
+            functools.partial(ask, asking, config.oracle_samples),
         ),
         runner=cluster.make(config.cluster, **config.cluster_args),
         title="filter", output=oracle, rejected=rejected, retry=(*_programs.AGAIN, *DROPPED),
@@ -64,21 +62,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
 # ---- the programs
 
 
-@contextlib.contextmanager
-def work(
-    writer: str,
-    writer_args: Mapping[str, Any],
-    sandbox: Mapping[str, Any],
-    limits: Mapping[str, Any],
-    asking: Asking,
-    samples: int,
-) -> Iterator[Work]:
-    """Questions to rows of oracle.jsonl."""
-    with _programs.tools(writer, writer_args, sandbox, limits) as (hand, judges):
-        yield functools.partial(ask, hand, judges, asking, samples)
-
-
-def ask(hand: Writer, sandbox: Sandbox, asking: Asking, samples: int, rows: Sequence[Row]) -> Iterator[Row]:
+def ask(asking: Asking, samples: int, hand: Writer, sandbox: Sandbox, rows: Sequence[Row]) -> Iterator[Row]:
     """A row for each question, as soon as all of its programs are judged.
 
     Programs without a verdict are left out of it; a question with no other is rejected.

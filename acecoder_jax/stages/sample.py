@@ -4,17 +4,14 @@ Questions in, WORKDIR/dataset.jsonl out, in the schema of AceCode-87K. WORKDIR/p
 later start with another model, in the same workdir, adds that one's programs to both.
 """
 
-import contextlib
 import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
 from acecoder_jax import cluster, ledger, metrics, store
-from acecoder_jax.cluster import Work
 from acecoder_jax.sandbox import Sandbox
 from acecoder_jax.stages import _programs, _work, _writing
 from acecoder_jax.stages._programs import Asking
@@ -42,7 +39,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
             [program_id(row["id"], name, k) for row in questions for k in range(config.samples)],
             functools.partial(missing, questions, name, config.samples, earlier),
             functools.partial(
-                work, config.writer, arguments, config.sandbox.to_dict(), config.limits.to_dict(), asking, name
+                _programs.work, config.writer, arguments, config.sandbox.to_dict(), config.limits.to_dict(),
+                functools.partial(ask, asking, name),
             ),
             runner=runner, title=f"sample {name}", output=output, rejected=rejected, retry=_programs.AGAIN,
             measure=rates, columns=["pass rate"],
@@ -113,21 +111,7 @@ def missing(
     return rows
 
 
-@contextlib.contextmanager
-def work(
-    writer: str,
-    writer_args: Mapping[str, Any],
-    sandbox: Mapping[str, Any],
-    limits: Mapping[str, Any],
-    asking: Asking,
-    model: str,
-) -> Iterator[Work]:
-    """Questions to rows of programs.jsonl."""
-    with _programs.tools(writer, writer_args, sandbox, limits) as (hand, judges):
-        yield functools.partial(ask, hand, judges, asking, model)
-
-
-def ask(hand: Writer, sandbox: Sandbox, asking: Asking, model: str, rows: Sequence[Row]) -> Iterator[Row]:
+def ask(asking: Asking, model: str, hand: Writer, sandbox: Sandbox, rows: Sequence[Row]) -> Iterator[Row]:
     """A row for each program that a question lacks, as soon as it is judged."""
     asked = (one for row in rows for one in asking.ask(row, row["samples"], row["spent_usd"]))
     for one in _programs.judge(hand, sandbox, asked):

@@ -21,11 +21,10 @@ from acecoder_jax import cluster, imagined, metrics, store, writers
 from acecoder_jax.cluster import Work
 from acecoder_jax.data import seeds
 from acecoder_jax.imagined import prompt
-from acecoder_jax.sampling.noise import stable_hash
-from acecoder_jax.stages import _work, _writing
+from acecoder_jax.stages import _writing
 from acecoder_jax.store import Row
 from acecoder_jax.types import Seed
-from acecoder_jax.writers import BudgetSpent, Reply, Request, Writer, WriterError
+from acecoder_jax.writers import BudgetSpent, Reply, Request, Writer
 
 MAY_CHANGE = (*_writing.MAY_CHANGE, "writer", "cluster", "cluster_args")
 COST = ("prompt_tokens", "completion_tokens", "attempts", "cached")  # of every row, beside cost_usd
@@ -50,7 +49,7 @@ class Asking:
             temperature=self.temperature,
             top_p=self.top_p,
             max_tokens=self.max_tokens,
-            seed=int.from_bytes(stable_hash(self.seed, "synthesize", seed.id), "big") >> 33,
+            seed=_writing.request_seed(self.seed, "synthesize", seed.id),
             schema=prompt.SCHEMA,
         )
 
@@ -65,18 +64,14 @@ def run(config: ConfigDict, workdir: Path) -> None:
     rows = [seed.to_json() for seed in found]
     earlier = _writing.spent_on_failures(rejected)
     arguments = _writing.writer_args(config, workdir, [output, rejected])
-    stopped: WriterError | None = None
-    try:
-        _work.work_off(
-            [row["id"] for row in rows],
-            lambda done: [row | {"spent_usd": earlier.get(row["id"], 0.0)} for row in rows if row["id"] not in done],
-            functools.partial(work, config.writer, arguments, asking),
-            runner=cluster.make(config.cluster, **config.cluster_args),
-            title="synthesize", output=output, rejected=rejected, retry=writers.FAILURES,
-            measure=measure, columns=["tests"],
-        )  # fmt: skip
-    except WriterError as error:
-        stopped = error
+    stopped, _ = _writing.until_stopped(
+        [row["id"] for row in rows],
+        lambda done: [row | {"spent_usd": earlier.get(row["id"], 0.0)} for row in rows if row["id"] not in done],
+        functools.partial(work, config.writer, arguments, asking),
+        runner=cluster.make(config.cluster, **config.cluster_args),
+        title="synthesize", output=output, rejected=rejected, retry=writers.FAILURES,
+        measure=measure, columns=["tests"],
+    )  # fmt: skip
     results = report(found, output, rejected)
     store.write_json(workdir / "results.json", results)
     if isinstance(stopped, BudgetSpent):

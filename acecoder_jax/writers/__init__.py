@@ -11,10 +11,10 @@ requests that were under way have given theirs.
 
 import dataclasses
 import importlib
-import inspect
-import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol, Self
+
+from acecoder_jax import plugins
 
 # Errors of a reply. They say nothing about what was asked: a later start may send the request again. "refused" (the
 # key, the model, the credit), "unreachable": what ended the run; "stopped": it ended before the request had its reply.
@@ -104,11 +104,7 @@ class Writer(Protocol):
 
 def make(name: str, **knobs: Any) -> Writer:
     """The writer of a name. ValueError for an unknown name or knob; it lists those that exist."""
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
-    if name not in names:
+    if name not in (names := plugins.names(__path__)):
         raise ValueError(f"unknown writer {name!r}; acecoder_jax/writers has {', '.join(names)}")
     module = importlib.import_module(f"{__name__}.{name}")
-    known = list(inspect.signature(module.make).parameters)
-    if unknown := sorted(knobs.keys() - set(known)):
-        raise ValueError(f"the writer {name!r} takes {', '.join(known)}, not {', '.join(unknown)}")
-    return module.make(**knobs)
+    return plugins.call(f"the writer {name!r}", module.make, knobs)

@@ -1,13 +1,9 @@
 """AceCode-87K's rows, from JSONL, Parquet and folders, with the nested columns of the published rows."""
 
-import gzip
-import json
-
-import pyarrow
-import pyarrow.parquet
 import pytest
 
 from acecoder_jax.data import acecode
+from tests.data.published import write
 
 
 def row(number):
@@ -19,15 +15,6 @@ def row(number):
         "inferences": [{"model_name": "qwen", "completion_id": 0, "completion": "x", "pass_rate": 0.5}],
         "context_messages": [[{"content": "q", "role": "user"}]],
     }
-
-
-def write(path, rows):
-    if path.suffix == ".parquet":
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-        return path
-    text = "".join(json.dumps(r) + "\n" for r in rows)
-    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
-    return path
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.parquet"])

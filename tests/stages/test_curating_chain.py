@@ -8,7 +8,7 @@ import re
 import pytest
 
 from acecoder_jax import store, writers
-from acecoder_jax.stages import _writing, pairs, sample
+from acecoder_jax.stages import _programs, _writing, pairs, sample
 from acecoder_jax.stages import filter as filtering
 from acecoder_jax.stages._programs import Asking
 from acecoder_jax.writers import batch, endpoint, local
@@ -74,12 +74,13 @@ def test_a_wrong_key_ends_the_run_and_says_so(tmp_path, monkeypatch):
 def test_the_works_travel_to_other_nodes(tmp_path):
     asking = Asking(0.0, 1.0, 64, 2, 0)
     with Server(answer) as server:
-        for name, work, more in (("filter", filtering.work, 1), ("sample", sample.work, "m")):
+        for name, ask, more in (("filter", filtering.ask, 1), ("sample", sample.ask, "m")):
             module = {"filter": filter_config, "sample": sample_config}[name]
             config = module.get_config(f"recipe,endpoint.base_url={server.url},sandbox.workers=1,limits.test_s=0.5")
             arguments = _writing.writer_args(config, tmp_path, []) | {"model": ORACLE}
             sandbox, limits = config.sandbox.to_dict(), config.limits.to_dict()
-            packed = pickle.dumps(functools.partial(work, "endpoint", arguments, sandbox, limits, asking, more))
+            of_stage = functools.partial(ask, asking, more)
+            packed = pickle.dumps(functools.partial(_programs.work, "endpoint", arguments, sandbox, limits, of_stage))
             row = question(3) | {"samples": [2], "spent_usd": 0.5 if name == "filter" else {2: 0.5}}
             with pickle.loads(packed)() as unpacked:
                 (result,) = unpacked([row])
