@@ -45,6 +45,9 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="a directory with the weights")
     parser.add_argument("--transformers", help="a Python that has torch and transformers")
     parser.add_argument("--tunix", help="a Python that has google-tunix and transformers")
+    parser.add_argument(
+        "--tunix_every", type=int, default=1, help="it trains on every so-many-th sequence, by length: it is slow"
+    )
     parser.add_argument("--cases", default="real,dense")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--once", action="store_true", help="ours runs first only, not again at the end")
@@ -105,11 +108,13 @@ def compete(options: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any
         one = contest.Contestant(options.transformers, PEERS / "transformers_peer.py", options.model, adam)
         found["transformers"] = measure(one, options.rounds, useful, {"batches": batches[-1:]}, {"batches": batches})
     if options.tunix:
-        batches = micro_batches(pairs, prepared, TUNIX_ROWS)
+        batches = micro_batches(pairs, prepared, TUNIX_ROWS)[:: -options.tunix_every][::-1]  # the longest is among them
+        found["tunix_sequences"] = sum(map(len, batches))
+        theirs = sum(len(row["tokens"]) for batch in batches for row in batch)
         one = contest.Contestant(options.tunix, PEERS / "tunix_peer.py", options.model, adam, str(len(batches)))
         widths = {-(-max(len(row["tokens"]) for row in batch) // TUNIX_MULTIPLE): batch for batch in batches}
         first = {"batches": list(widths.values())}
-        found["tunix"] = measure(one, options.rounds, useful, first, {"batches": batches})
+        found["tunix"] = measure(one, options.rounds, theirs, first, {"batches": batches})
     if (options.transformers or options.tunix) and not options.once:
         found["ours_again"], _ = ours()
     return found
