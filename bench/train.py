@@ -12,9 +12,10 @@ padded to the longest of them. The tokens are random: no contestant's speed depe
 and responses, every sequence counted in full. Several states of 8 GB do not fit in memory together, so the contestants
 of a case come one after the other. Each first makes an untimed step, then `--rounds` timed ones, of which the median
 counts. Tunix takes an optimiser step for each micro-batch, as its accumulation does not fit in 24 GB; the time of all
-but one of these steps, measured on a micro-batch of 64 tokens, is taken off again. The untimed step is on the four longest sequences (for Tunix, on one micro-batch of each width, which it
-compiles for): it compiles everything, and its numbers show whether all compute the same. Ours comes again at the end,
-unless `--once`: its two figures tell how steady the machine was. Peak memory is VmHWM of each process.
+but one of these steps, measured on a micro-batch of 64 tokens, is taken off again. The untimed step is on the four
+longest sequences (for Tunix, on one micro-batch of each width, which it compiles for): it compiles everything, and its
+numbers show whether all compute the same. Ours comes again at the end, unless `--once`: its two figures tell how steady
+the machine was. Peak memory is VmHWM of each process.
 Roofline: 8 x parameters x useful tokens FLOPs (forward, its recomputation, backward) at the measured rate of a large
 product; 6 x where nothing is recomputed. The last line is JSON.
 """
