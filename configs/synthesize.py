@@ -79,10 +79,9 @@ LOOPBACK = {
     "endpoint.base_url": "http://127.0.0.1:8000/v1",
     "endpoint.model": "local",
     "endpoint.key_env": "",
-    "endpoint.concurrency": 4,
+    "endpoint.concurrency": 8,
     "endpoint.stream": False,
-    "endpoint.timeout_s": 3600.0,  # one request after another on a CPU
-    "endpoint.json": "object_schema",
+    "endpoint.timeout_s": 3600.0,  # a CPU takes its time
     "max_tokens": 2048,
 }
 RECIPE = {
