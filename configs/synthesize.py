@@ -111,8 +111,8 @@ def get_config(argument: str = "") -> ConfigDict:
             "stage": "synthesize",
             "seed": 0,
             # Where seeds come from, each with arguments of its own of acecoder_jax.data.seeds.load; those in `seeds`
-            # are for all. decontaminate: benchmarks of which no seed may hold a piece; near_duplicates: the similarity
-            # from which on one of two seeds goes.
+            # are for all. decontaminate: benchmarks of which no seed and no question may hold a piece;
+            # near_duplicates: the similarity from which on one of two seeds goes.
             "sources": ({"source": "stdlib"},),
             "seeds": {"decontaminate": ("humaneval", "mbpp"), "near_duplicates": 0.8},
             "temperature": 0.7,

@@ -108,9 +108,7 @@ def test_llama_server_tells_why_it_cannot_be_made(tmp_path):
     model = tmp_path / "m.gguf"
     model.touch()
     code, _, lines = launch("llama_server", str(model), LLAMA_DIR=str(tmp_path), PYTHON="/bin/false", HOME="/")
-    assert code == 1 and lines[-1] == (
-        f"error: llama.cpp could not be compiled; {tmp_path}/build.log has all of it"
-    )
+    assert code == 1 and lines[-1] == (f"error: llama.cpp could not be compiled; {tmp_path}/build.log has all of it")
 
 
 RAY = ["--address=http://h:8265", "--dry-run"]
