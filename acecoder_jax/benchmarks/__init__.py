@@ -23,13 +23,17 @@ KINDS = ("chat", "base")  # models that take turns, and models that go on from a
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Tests of a task that are counted together, such as EvalPlus' "base" and "plus". The fields are those of Job."""
+    """Tests of a task that are counted together, such as EvalPlus' "base" and "plus". The fields are those of Job.
+
+    wrap: what is run for a program, where that is not the program as it is.
+    """
 
     tests: tuple[str, ...]
     setup: str = ""
     entry_point: str | None = None
     profile: str = "grading"
     limits: Limits | None = None
+    wrap: Callable[[str], str] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +43,8 @@ class Task:
     id: as the benchmark itself names it ("HumanEval/0", "Mbpp/2"). statement: what the model is to read, as the
     benchmark gives it: the beginning of a program, or a text. parts: what judges an answer, by name.
     solution: the reference program, whole, where there is one. fields: what else the benchmark's own files say of it,
-    for its `prompt` and `official`.
+    for its `prompt` and `official`. digest: of what its parts are made from, where reading them takes long ("": it does
+    not, and they speak for themselves).
     """
 
     id: str
@@ -47,13 +52,15 @@ class Task:
     parts: Mapping[str, Part]
     solution: str = ""
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    digest: str = ""
 
     def jobs(self, program: str, name: str) -> dict[str, Job]:
         """For the sandbox, by part. name: of the answer; the jobs are called `<name>/<part>`."""
-        return {
-            part: Job(f"{name}/{part}", program, one.tests, one.entry_point, one.setup, one.profile, one.limits)
-            for part, one in self.parts.items()
-        }
+        jobs = {}
+        for part, one in self.parts.items():
+            whole = one.wrap(program) if one.wrap else program
+            jobs[part] = Job(f"{name}/{part}", whole, one.tests, one.entry_point, one.setup, one.profile, one.limits)
+        return jobs
 
 
 @dataclasses.dataclass(frozen=True)

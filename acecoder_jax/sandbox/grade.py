@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import constant, stdin
+from . import calls, constant, stdin
 from .children import JUDGE, PLAYER, Child, Zygote
 from .jail import wire
 from .jail.codec import Refused, encode, encode_list
@@ -37,6 +37,8 @@ class Grading:
         self.job, self.stop, self.allow_inside = job, options["stop"], options["allow_inside"]
         if job.profile == "stdin":
             self.tests = [_script_plan(test) for test in job.tests]
+        elif job.profile == "calls":
+            self.tests = [calls.plan(test, job.entry_point or "") for test in job.tests]
         else:
             self.tests = list(plan(job.tests, job.entry_point, job.setup, tuple(options["preload"])))
         self.found: list[tuple[str, str] | None] = [None] * len(self.tests)

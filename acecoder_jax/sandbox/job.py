@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+PROFILES = ("grading", "stdin", "calls")
 MAX_LIMIT = 1 << 60  # what the kernel's own limits can hold, with room
 
 
@@ -40,10 +41,11 @@ class Limits:
 class Job:
     """A program and the tests that judge it.
 
-    tests: statements of Python; for the stdin profile JSON objects {"input": ..., "output": ...}.
+    tests: statements of Python; for the profiles stdin and calls JSON objects {"input": ..., "output": ...}.
     entry_point: the function under test. None: each test's own, found from the names that it calls.
     setup: code that runs before each test, in the process that judges it.
-    profile: "grading" (the tests call functions) or "stdin" (the program reads stdin and prints).
+    profile: one of PROFILES. "grading": the tests are code that calls functions. "stdin": the program reads stdin and
+        prints. "calls": the entry point is called with the arguments of the list `input`.
     limits: what this program may use; None: the sandbox's own limits.
     """
 
@@ -56,8 +58,10 @@ class Job:
     limits: Limits | None = None
 
     def __post_init__(self) -> None:
-        if self.profile not in ("grading", "stdin"):
-            raise ValueError(f"job {self.id!r}: unknown profile {self.profile!r}: grading or stdin")
+        if self.profile not in PROFILES:
+            raise ValueError(f"job {self.id!r}: unknown profile {self.profile!r}: one of {', '.join(PROFILES)}")
+        if self.profile == "calls" and not (self.entry_point or "").isidentifier():
+            raise ValueError(f"job {self.id!r}: the profile calls wants an entry_point, not {self.entry_point!r}")
 
     def to_row(self) -> list[Any]:
         """The fields in their order, as JSON values."""

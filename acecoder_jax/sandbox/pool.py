@@ -17,9 +17,8 @@ from typing import Any, Self
 from ..types import Status, Verdict
 from .job import Job, Limits
 from .settings import SandboxError, describe, jail_settings
-from .worker import Task, Worker, cores, verdict
+from .worker import DEPTH, Task, Worker, cores, verdict
 
-DEPTH = 24  # jobs that a worker holds: enough to hide this process's own delays
 BUSY, PAUSE_S = 12, 0.01
 ATTEMPTS = 3  # before a job whose worker breaks is given up as infra
 PAUSES_S = (0.5, 2.0, 8.0)  # before each further try to start a worker; the last again and again while another works
@@ -241,7 +240,7 @@ class Sandbox:
         """Hand queued jobs to workers that have room, the emptiest first."""
         with self._lock:
             while self._queue:
-                room = [one for one in self._pool if one.started and not one.slow and len(one.held) < DEPTH]
+                room = [one for one in self._pool if one.has_room]
                 if not room:
                     break
                 worker = min(room, key=lambda worker: len(worker.held))
@@ -250,11 +249,11 @@ class Sandbox:
         for worker in self._pool:
             if worker.unsent:
                 try:
-                    worker.unsent = worker.unsent[worker.socket.send(worker.unsent) :]
+                    del worker.unsent[: worker.socket.send(worker.unsent)]
                 except BlockingIOError:
                     pass
                 except OSError:
-                    worker.unsent = b""  # it is dead: seen at the next read
+                    worker.unsent.clear()  # it is dead: seen at the next read
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.unsent else 0)
             if selector.get_key(worker.socket).events != events:
                 selector.modify(worker.socket, events, worker)

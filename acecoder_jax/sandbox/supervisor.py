@@ -40,7 +40,7 @@ class Supervisor:
                 os.sched_setaffinity(0, {config["core"]})
         self.zygote = Zygote(self.jail)
         self.jobs: deque[tuple[int, list[Any]]] = deque()
-        self.buffer = b""
+        self.buffer = bytearray()
 
     def serve(self) -> None:
         """Grade jobs until the host closes the socket."""
@@ -77,7 +77,10 @@ class Supervisor:
         data = self.host.recv(1 << 18)
         if not data:
             raise HostGone
-        *lines, self.buffer = (self.buffer + data).split(b"\n")
+        self.buffer += data
+        if b"\n" not in data:
+            return  # the middle of a long job: what is there is not searched again
+        *lines, self.buffer = self.buffer.split(b"\n")
         for line in lines:
             row = json.loads(line)
             self.jobs.append((row["n"], row["job"]))
