@@ -34,7 +34,8 @@ _FUNCTION_EXAMPLE = (
 _SCRIPT_EXAMPLE = (
     "A shop sells pens at $p$ coins each, and every third pen of a purchase is free. How many coins does a customer "
     "pay for $n$ pens?\n\nInput\n\nThe first line holds the number $t$ of customers ($1 \\le t \\le 1000$). Each of "
-    "the next $t$ lines holds $p$ and $n$ ($1 \\le p, n \\le 10^9$).\n\nOutput\n\nFor each customer, print the number of "
+    "the next $t$ lines holds $p$ and $n$ ($1 \\le p, n \\le 10^9$).\n\nOutput\n\n"
+    "For each customer, print the number of "
     "coins on a line of its own.\n\nExample\n\nInput\n2\n5 3\n2 7\n\nOutput\n10\n10",
     "",
     "def main():\n"

@@ -78,24 +78,29 @@ SUM = Sample(
         "a loop without end": READ + "while sum(a) < 10**18: pass\nprint(sum(a))",
         "a loop without end on one test": READ + "while n == 4: pass\nprint(sum(a))",
         "main": "def main():\n    n = int(input())\n    print(sum(map(int, input().split())))\nmain()",
-        "a guard": "def main():\n    input()\n    print(sum(map(int, input().split())))\nif __name__ == '__main__':\n    main()",
+        "a guard": "def main():\n    input()\n    print(sum(map(int, input().split())))\n"
+        "if __name__ == '__main__':\n    main()",
         "a guard in brackets": (
-            "def main():\n    input()\n    print(sum(map(int, input().split())))\nif (__name__ == \"__main__\"):\n    main()"
+            "def main():\n    input()\n    print(sum(map(int, input().split())))\nif (__name__ == \"__main__\"):\n"
+            "    main()"
         ),
         "a guard with an else": READ + "if __name__ == '__main__':\n    print(sum(a))\nelse:\n    print(0)",
         "a guard that is not the last": READ + "if __name__ == '__main__':\n    print(sum(a))\nx = 1",
         "a guard the other way round": READ + "if '__main__' == __name__:\n    print(sum(a))",
-        "a global of the top level": READ + "t = 0\ndef add(x):\n    global t\n    t += x\nfor x in a: add(x)\nprint(t)",
+        "a global of the top level": READ + "t = 0\ndef add(x):\n    global t\n    t += x\nfor x in a: add(x)\n"
+        "print(t)",
         "a global of a function": "def main():\n    global a\n    input()\n    a = input().split()\n    show()\n"
         "def show():\n    print(sum(map(int, a)))\nmain()",
-        "nonlocal at the top level": READ + "t = 0\ndef add(x):\n    nonlocal t\n    t += x\nfor x in a: add(x)\nprint(t)",
+        "nonlocal at the top level": READ + "t = 0\ndef add(x):\n    nonlocal t\n    t += x\nfor x in a: add(x)\n"
+        "print(t)",
         "a return at the top level": READ + "print(sum(a))\nreturn",
         "recursion by its own name": READ + "def s(i):\n    return a[i] + s(i + 1) if i < n else 0\nprint(s(0))",
         "a comprehension over a local": READ + "print(sum([a[i] for i in range(n)]))",
         "sys.stdin.read": "import sys\nprint(sum(map(int, sys.stdin.read().split()[1:])))",
         "sys.stdin.readline": "import sys\ninput = sys.stdin.readline\n" + READ + "print(sum(a))",
         "sys.stdin.readlines": "import sys\nprint(sum(map(int, sys.stdin.readlines()[1].split())))",
-        "lines of sys.stdin": "import sys\nlines = [line for line in sys.stdin]\nprint(sum(map(int, lines[1].split())))",
+        "lines of sys.stdin": "import sys\nlines = [line for line in sys.stdin]\n"
+        "print(sum(map(int, lines[1].split())))",
         "sys.stdin.buffer": "import sys\nprint(sum(map(int, sys.stdin.buffer.read().split()[1:])))",
         "from sys import stdin, read": "from sys import stdin\nprint(sum(map(int, stdin.read().split()[1:])))",
         "from sys import stdin, readline": "from sys import stdin\nstdin.readline()\n"
@@ -123,22 +128,27 @@ SUM = Sample(
         "a star in a try": "try:\n    from math import *\nexcept ImportError:\n    pass\n" + READ + "print(sum(a))",
         "a future": "from __future__ import annotations\n" + READ + "print(sum(a))",
         "resource": "import resource\n" + READ + "print(sum(a))",
-        "resource in a try": "try:\n    import resource\n    print('x')\nexcept ImportError:\n    pass\n" + READ + "print(sum(a))",
+        "resource in a try": "try:\n    import resource\n    print('x')\nexcept ImportError:\n"
+        "    pass\n" + READ + "print(sum(a))",
         "numpy": "import numpy as np\n" + READ + "print(np.array(a).sum())",
         "a thread": "import sys, threading\nsys.setrecursionlimit(10**6)\nthreading.stack_size(1 << 26)\n"
         "def main():\n    input()\n    print(sum(map(int, input().split())))\n"
         "t = threading.Thread(target=main)\nt.start()\nt.join()",
-        "a thread that fails": "import threading\ndef main():\n    1 / 0\nt = threading.Thread(target=main)\nt.start()\n"
+        "a thread that fails": "import threading\ndef main():\n    1 / 0\nt = threading.Thread(target=main)\n"
+        "t.start()\n"
         "t.join()\n" + READ + "print(sum(a))",
-        "deep recursion": READ + "def f(k):\n    return 0 if k == 0 else 1 + f(k - 1)\nprint(sum(a) + f(20000) - 20000)",
-        "deeper than is allowed": READ + "def f(k):\n    return 0 if k == 0 else 1 + f(k - 1)\nprint(sum(a) + f(60000) - 60000)",
+        "deep recursion": READ + "def f(k):\n    return 0 if k == 0 else 1 + f(k - 1)\n"
+        "print(sum(a) + f(20000) - 20000)",
+        "deeper than is allowed": READ + "def f(k):\n    return 0 if k == 0 else 1 + f(k - 1)\n"
+        "print(sum(a) + f(60000) - 60000)",
         "int digits": READ + "x = 10**20000\nprint(sum(a) + len(str(x)) - 20001)",
         "too many int digits": READ + "x = 10**60000\nprint(sum(a) + len(str(x)) - 60001)",
         "a class": "class Solver:\n    def run(self):\n        input()\n        return sum(map(int, input().split()))\n"
         "print(Solver().run())",
         "a dataclass": "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n" + READ
         + "print(sum(P(x).x for x in a))",
-        "a class Solution": "class Solution:\n    def f(self, a):\n        return sum(a)\n" + READ + "print(Solution().f(a))",
+        "a class Solution": "class Solution:\n    def f(self, a):\n"
+        "        return sum(a)\n" + READ + "print(Solution().f(a))",
         "the working folder": "import os\n" + READ + "os.getcwd()\nprint(sum(a))",
         "an assertion": READ + "assert len(a) == n + 1\nprint(sum(a))",
         "KeyboardInterrupt": READ + "print(sum(a))\nraise KeyboardInterrupt",
@@ -167,13 +177,20 @@ WORDS = Sample(
     "lines-of-words",
     (("3\nb\na\nc\n", "YES\na b\nc 1.0\n"), ("3\na\nc\nb\n", "YES\na b\nc 1.0\n")),
     {
-        "canonical": "w = sorted(input() for _ in range(int(input())))\nprint('YES')\nprint(w[0], w[1])\nprint(w[2], 1.0)",
-        "other case": "w = sorted(input() for _ in range(int(input())))\nprint('Yes')\nprint(w[0], w[1])\nprint(w[2], 1.0)",
-        "a number in words": "w = sorted(input() for _ in range(int(input())))\nprint('YES')\nprint(w[0], w[1])\nprint(w[2], 1)",
-        "spaces between": "w = sorted(input() for _ in range(int(input())))\nprint('YES')\nprint(w[0], '', w[1])\nprint(w[2], 1.0)",
-        "an empty line between": "w = sorted(input() for _ in range(int(input())))\nprint('YES\\n')\nprint(*w[:2])\nprint(w[2], 1.0)",
-        "lines in another order": "w = sorted(input() for _ in range(int(input())))\nprint(w[0], w[1])\nprint('YES')\nprint(w[2], 1.0)",
-        "carriage returns": "w = sorted(input() for _ in range(int(input())))\nprint('YES\\r')\nprint(*w[:2], end=' \\r\\n')\nprint(w[2], 1.0)",
+        "canonical": "w = sorted(input() for _ in range(int(input())))\nprint('YES')\nprint(w[0], w[1])\n"
+        "print(w[2], 1.0)",
+        "other case": "w = sorted(input() for _ in range(int(input())))\nprint('Yes')\nprint(w[0], w[1])\n"
+        "print(w[2], 1.0)",
+        "a number in words": "w = sorted(input() for _ in range(int(input())))\nprint('YES')\nprint(w[0], w[1])\n"
+        "print(w[2], 1)",
+        "spaces between": "w = sorted(input() for _ in range(int(input())))\nprint('YES')\nprint(w[0], '', w[1])\n"
+        "print(w[2], 1.0)",
+        "an empty line between": "w = sorted(input() for _ in range(int(input())))\nprint('YES\\n')\nprint(*w[:2])\n"
+        "print(w[2], 1.0)",
+        "lines in another order": "w = sorted(input() for _ in range(int(input())))\nprint(w[0], w[1])\n"
+        "print('YES')\nprint(w[2], 1.0)",
+        "carriage returns": "w = sorted(input() for _ in range(int(input())))\nprint('YES\\r')\n"
+        "print(*w[:2], end=' \\r\\n')\nprint(w[2], 1.0)",
         "state of the last test": "import random as state\nw = sorted(input() for _ in range(int(input())))\n"
         "print('YES')\nprint(*w[:2])\nprint(w[2], 1.0)",
     },
@@ -203,26 +220,30 @@ ADD = Sample(
         "a deque": solution("addToAll", "return deque(x + args[1] for x in args[0])"),
         "a set": solution("addToAll", "return {x + args[1] for x in args[0]}"),
         "an array of numpy": solution("addToAll", "return np.array(args[0]) + args[1]", "import numpy as np\n"),
-        "numbers of numpy": solution("addToAll", "return list(np.array(args[0], int) + args[1])", "import numpy as np\n"),
+        "numbers of numpy": "import numpy as np\n"
+        + solution("addToAll", "return list(np.array(args[0], int) + args[1])"),
         "a subclass of list": "class L(list): pass\n" + solution("addToAll", "return L(x + args[1] for x in args[0])"),
         "in place": solution("addToAll", "for i in range(len(args[0])):\n    args[0][i] += args[1]\nreturn args[0]"),
         "a function": "def addToAll(nums, k):\n    return [x + k for x in nums]",
         "a function and a comment": "# class Solution\ndef addToAll(nums, k):\n    return [x + k for x in nums]",
         "another name": solution("addAll", "return [x + args[1] for x in args[0]]"),
         "another class": solution("addToAll", "return [x + args[1] for x in args[0]]").replace("Solution", "Solver"),
-        "a static method": "class Solution:\n    @staticmethod\n    def addToAll(nums, k):\n        return [x + k for x in nums]",
+        "a static method": "class Solution:\n    @staticmethod\n    def addToAll(nums, k):\n"
+        "        return [x + k for x in nums]",
         "a constructor with arguments": "class Solution:\n    def __init__(self, k):\n        self.k = k\n"
         "    def addToAll(self, nums, k):\n        return [x + k for x in nums]",
         "one argument too few": "class Solution:\n    def addToAll(self, nums):\n        return [x + 1 for x in nums]",
         "a syntax error": "class Solution:\n    def addToAll(self, nums, k)\n        return [x + k for x in nums]",
-        "a guard": solution("addToAll", "return [x + args[1] for x in args[0]]") + "if __name__ == '__main__':\n    1 / 0",
+        "a guard": solution("addToAll", "return [x + args[1] for x in args[0]]") + "if __name__ == '__main__':\n"
+        "    1 / 0",
         "an exception at the end": solution("addToAll", "return [x + args[1] for x in args[0]]") + "1 / 0",
         "an example that it prints": solution("addToAll", "return [x + args[1] for x in args[0]]")
         + "print(Solution().addToAll([1], 2))",
         "an exit": solution("addToAll", "return [x + args[1] for x in args[0]]") + "exit()",
         "an exit in the method": solution("addToAll", "exit()"),
         "an exception on one test": solution("addToAll", "args[0][0]\nreturn [x + args[1] for x in args[0]]"),
-        "a loop without end on one test": solution("addToAll", "while not args[0]: pass\nreturn [x + args[1] for x in args[0]]"),
+        "a loop without end on one test": solution("addToAll", "while not args[0]: pass\n"
+        "return [x + args[1] for x in args[0]]"),
         "input": solution("addToAll", "input()\nreturn [x + args[1] for x in args[0]]"),
         "a memory that leaks": "class Solution:\n    def addToAll(self, nums, k, memo=[]):\n"
         "        memo += [x + k for x in nums]\n        return memo",
@@ -230,7 +251,8 @@ ADD = Sample(
         "        self.out.extend(x + k for x in nums)\n        return self.out",
         "a memory made anew": "class Solution:\n    def addToAll(self, nums, k):\n        self.out = []\n"
         "        self.out.extend(x + k for x in nums)\n        return self.out",
-        "a future": "from __future__ import annotations\n" + solution("addToAll", "return [x + args[1] for x in args[0]]"),
+        "a future": "from __future__ import annotations\n"
+        + solution("addToAll", "return [x + args[1] for x in args[0]]"),
         "resource": "import resource\n" + solution("addToAll", "return [x + args[1] for x in args[0]]"),
         "names that nobody imported": solution("addToAll", "return list(map(partial(add, args[1]), args[0]))"),
         "empty": "",
@@ -291,7 +313,8 @@ LARGE = Sample(
     (("[1]", "[2]"), (json.dumps(LARGE_INPUT), json.dumps([2 * x for x in LARGE_INPUT]))),
     {
         "canonical": solution("double", "return [2 * x for x in args[0]]"),
-        "the last one wrong": solution("double", "r = [2 * x for x in args[0]]\nif len(r) > 1:\n    r[-1] += 1\nreturn r"),
+        "the last one wrong": solution("double", "r = [2 * x for x in args[0]]\nif len(r) > 1:\n    r[-1] += 1\n"
+        "return r"),
         "the last one missing": solution("double", "return [2 * x for x in args[0]][: max(1, len(args[0]) - 1)]"),
         "floats": solution("double", "return [2.0 * x for x in args[0]]"),
         "numbers of numpy": solution("double", "return list(2 * np.array(args[0]))", "import numpy as np\n"),

@@ -113,7 +113,7 @@ def test_release_and_dates(tmp_path):
     assert ids(release="release_v6", start_date="2024-05-16") == ["q6"]
     with pytest.raises(ValueError, match="no problem of release_v4, 2024-06-01 to "):
         ids(start_date="2024-06-01")
-    with pytest.raises(ValueError, match="the releases are release_v1, .*, not 'v4'"):
+    with pytest.raises(ValueError, match=r"the releases are release_v1, .*, not 'v4'"):
         ids(release="v4")
     with pytest.raises(ValueError, match="end_date: 'May' is not a date"):
         ids(end_date="May")
