@@ -12,7 +12,7 @@ from .jail import wire
 from .jail.codec import Refused, encode, encode_list
 from .jail.decode import decode
 from .job import Job, Limits
-from .plan import MAX_CALLS, TestPlan, plan
+from .plan import MAX_CALLS, plan
 from .run import Died, Run, Timeout, poll, settle
 
 QUIET_S = 0.01  # how long a player of constant asserts runs before its replies are read one by one
@@ -36,7 +36,7 @@ class Grading:
     def __init__(self, job: Job, zygote: Zygote, limits: Limits, options: dict[str, Any], on_slow: Callable[[], None]):
         self.job, self.stop, self.allow_inside = job, options["stop"], options["allow_inside"]
         if job.profile == "stdin":
-            self.tests = [_script_plan(test) for test in job.tests]
+            self.tests = [stdin.plan(test) for test in job.tests]
         elif job.profile == "calls":
             self.tests = [calls.plan(test, job.entry_point or "") for test in job.tests]
         else:
@@ -289,14 +289,6 @@ class Grading:
         limit = self.processes.limits.output_bytes
         printed, failed = stdin.run_script(self.processes, self.job.program, given, limit)
         self._conclude(at, *(failed or stdin.compare(printed, expected)))
-
-
-def _script_plan(test: str) -> TestPlan:
-    try:
-        stdin.parse(test)
-    except ValueError as error:
-        return TestPlan("broken", test, message=str(error))
-    return TestPlan("stdin", test)
 
 
 def _read_verdict(kind: int, payload: bytes) -> tuple[str, str]:

@@ -8,9 +8,19 @@ from . import constant
 from .children import SCRIPT, Child
 from .jail import wire
 from .jail.codec import encode
+from .plan import TestPlan
 from .run import Run
 
 MAX_TOLD = 200  # characters of output in a message
+
+
+def plan(test: str) -> TestPlan:
+    """How a test is judged. One that is malformed is broken."""
+    try:
+        parse(test)
+    except ValueError as error:
+        return TestPlan("broken", test, message=str(error))
+    return TestPlan("stdin", test)
 
 
 def parse(test: str) -> tuple[str, str]:

@@ -11,9 +11,12 @@ import pytest
 from acecoder_jax import benchmarks
 from acecoder_jax.benchmarks import Answer, livecodebench
 from acecoder_jax.sandbox import Sandbox
-from tests.benchmarks import livecode_samples as samples
-from tests.benchmarks.livecode_samples import ADD, SAMPLES, SUM, TIMEOUT_S
+from tests.benchmarks import livecode_methods, livecode_scripts
+from tests.benchmarks.livecode_methods import ADD
+from tests.benchmarks.livecode_sample import TIMEOUT_S
+from tests.benchmarks.livecode_scripts import SUM
 
+SAMPLES = livecode_scripts.SAMPLES + livecode_methods.SAMPLES
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "livecodebench.json").read_text())
 
 
@@ -280,6 +283,6 @@ def test_official_file(bench, tmp_path):
     rows = json.loads(path.read_text())
     assert [row["question_id"] for row in rows] == [ADD.id, SUM.id]
     assert rows[1]["code_list"] == ["p0", "p1"] and rows[1]["output_list"] == ["r0", "r1"]
-    assert rows[1].keys() == {*samples.SUM.row()} - {"public_test_cases", "private_test_cases", "metadata"} | {
+    assert rows[1].keys() == {*SUM.row()} - {"public_test_cases", "private_test_cases", "metadata"} | {
         "output_list", "code_list",
     }  # fmt: skip

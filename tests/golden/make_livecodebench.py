@@ -1,4 +1,4 @@
-"""Records what LiveCodeBench's own package says of the programs in tests/benchmarks/livecode_samples.py.
+"""Records what LiveCodeBench's own package says of the programs in tests/benchmarks/livecode_*.py.
 
     $(bash bench/make_peer_env.sh nvidia-livecodebench) tests/golden/make_livecodebench.py < /dev/null
 
@@ -12,12 +12,16 @@ import pathlib
 import platform
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
-from livecode_samples import SAMPLES, TIMEOUT_S
 from livecodebench.evaluation import extract_instance_results
 from livecodebench.evaluation.compute_code_generation_metrics import evaluate_generations
+
+from tests.benchmarks import livecode_methods, livecode_scripts
+from tests.benchmarks.livecode_sample import TIMEOUT_S
+
+SAMPLES = livecode_scripts.SAMPLES + livecode_methods.SAMPLES
 
 
 def judged(sample):
