@@ -97,7 +97,9 @@ def run_script(code: str) -> None:
     given = real.buffer.read().decode("utf-8", "surrogateescape")
     answer = open(os.dup(1), "wb")  # noqa: SIM115 - it is closed where the script has ended well
     os.dup2(0, 1)  # whoever writes past sys.stdout writes nowhere
-    sys.stdout = sys.__stdout__ = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace")
+    nowhere = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace")
+    for name in ("stdout", "__stdout__"):
+        setattr(sys, name, nowhere)
     tree = as_function(code)
     module = load(tree)
     if "class Solution" in code and names_solution(tree):
