@@ -53,6 +53,10 @@ def read(path: Path, benches: Sequence[Benchmark], model: str = "") -> dict[str,
     models: set[str] = set()
     for where, row in _rows(path):
         models.add(str(row.get("model_name", "")))
+        if not model and len(models) > 1:
+            raise ValueError(
+                f"{path} has programs of {', '.join(sorted(models))}: choose one with config.answers_model"
+            )
         if model and row.get("model_name") != model:
             continue
         task, answers = _answers(row, where)
@@ -61,8 +65,6 @@ def read(path: Path, benches: Sequence[Benchmark], model: str = "") -> dict[str,
             raise ValueError(f"{where}: no benchmark of the run ({', '.join(tasks)}) has the task {task!r}")
         for name in holders:
             _add(found[name].setdefault(task, {}), answers, row, tasks[name][task], where)
-    if not model and len(models) > 1:
-        raise ValueError(f"{path} has programs of {', '.join(sorted(models))}: choose one with config.answers_model")
     if model and model not in models:
         raise ValueError(f"{path} has no program of config.answers_model {model!r}; it has {', '.join(sorted(models))}")
     return found

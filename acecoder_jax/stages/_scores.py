@@ -40,6 +40,13 @@ def of(bench: Benchmark, rows: Sequence[Row], wanted: int, ks: Sequence[int], se
     return found
 
 
+def bootstrap_stderr(values: Sequence[float], seed: int, resamples: int = 2000) -> float:
+    """The standard deviation of the mean over problems drawn anew, with replacement (Efron 1979)."""
+    count = len(values)
+    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+    return float((draws @ np.asarray(values) / count).std(ddof=1))
+
+
 def report(scores: Mapping[str, Mapping[str, Any]]) -> None:
     """Prints the scores."""
     ks = sorted({int(key[5:]) for score in scores.values() for key in score if key.startswith("pass@")})

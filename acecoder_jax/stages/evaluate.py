@@ -126,8 +126,8 @@ def check_model(config: ConfigDict, workdir: Path) -> None:
     before = store.read_json(path) if path.exists() else now
     if before["fingerprint"] != now["fingerprint"] and answers.exists() and answers.stat().st_size:
         raise ValueError(
-            f"{workdir} has answers of another model: what was in {before['model']} (fingerprint "
-            f"{before['fingerprint']}) is not what is in {now['model']} now ({now['fingerprint']}); use another --workdir"
+            f"{workdir} has answers of another model: the weights in {now['model']} (fingerprint {now['fingerprint']}) "
+            f"are not those of then ({before['model']}, {before['fingerprint']}); use another --workdir"
         )
     store.write_json(path, now)
 
