@@ -15,6 +15,7 @@ from acecoder_jax.writers import Reply, Request, WriterError
 INFRA = "infra"  # the reason of a program that the sandbox could not judge, though it tried several times
 AGAIN = (*writers.FAILURES, INFRA)  # reasons that say nothing about a program
 WINDOW = 256  # jobs in the sandbox for each of its workers, beyond which the writer has to wait
+OPEN_BYTES = 1 << 28  # of the tests of those jobs, beyond which it has to wait too
 
 T = TypeVar("T")
 
@@ -70,10 +71,10 @@ def judge(
             waiting[request.key] = one
             yield request
 
-    done = queue.SimpleQueue[tuple[str, str, Future[Verdict]]]()
+    done = queue.SimpleQueue[tuple[str, str, int, Future[Verdict]]]()
     under_way: dict[str, tuple[Judged[T], dict[str, Verdict]]] = {}
     order: dict[str, tuple[str, ...]] = {}  # of the parts, however they end
-    open_jobs, most = 0, WINDOW * sandbox.workers
+    open_jobs, open_bytes, most = 0, 0, WINDOW * sandbox.workers
     replies = writer.write(requests())
     stopped: WriterError | None = None
     while True:
@@ -90,13 +91,16 @@ def judge(
                 order[reply.key] = tuple(parts)
                 open_jobs += len(parts)
                 for part, job in parts.items():
-                    note = functools.partial(_note, done, reply.key, part)
+                    size = sum(map(len, job.tests))
+                    open_bytes += size
+                    note = functools.partial(_note, done, reply.key, part, size)
                     sandbox.submit(job).add_done_callback(note)
             else:
                 yield Judged(one, reply)
-        while open_jobs and (reply is None or open_jobs >= most or not done.empty()):
-            key, part, future = done.get()
+        while open_jobs and (reply is None or open_jobs >= most or open_bytes >= OPEN_BYTES or not done.empty()):
+            key, part, size, future = done.get()
             open_jobs -= 1
+            open_bytes -= size
             judged, verdicts = under_way[key]
             verdicts[part] = future.result()
             if len(verdicts) == len(order[key]):
@@ -109,6 +113,10 @@ def judge(
 
 
 def _note(
-    done: "queue.SimpleQueue[tuple[str, str, Future[Verdict]]]", key: str, part: str, future: "Future[Verdict]"
+    done: "queue.SimpleQueue[tuple[str, str, int, Future[Verdict]]]",
+    key: str,
+    part: str,
+    size: int,
+    future: "Future[Verdict]",
 ) -> None:
-    done.put((key, part, future))
+    done.put((key, part, size, future))
