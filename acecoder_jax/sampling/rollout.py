@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -16,6 +15,7 @@ from acecoder_jax.sampling.draw import SamplingParams
 from acecoder_jax.sampling.engine import Engine, Request
 from acecoder_jax.sampling.noise import stable_hash
 from acecoder_jax.sandbox import Job, Sandbox
+from acecoder_jax.scoring import pass_at_k
 from acecoder_jax.stops import Stopped
 from acecoder_jax.types import Completion, Problem, Verdict
 
@@ -218,12 +218,6 @@ def load(path: Path) -> tuple[dict[str, Any], list[Scored]]:
     """A rollout as it was saved: (about, samples)."""
     said, *rows = store.read_jsonl(path)
     return said, [Scored.from_json(row) for row in rows]
-
-
-def pass_at_k(samples: int, passed: int, k: int) -> float:
-    """The chance that one of k samples passes, drawn from `samples` of which `passed` pass (Chen et al. 2021,
-    arXiv 2107.03374, equation 1): 1 - C(samples - passed, k) / C(samples, k)."""
-    return 1.0 - math.comb(samples - passed, k) / math.comb(samples, k)
 
 
 def evaluate(

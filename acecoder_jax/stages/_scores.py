@@ -8,7 +8,7 @@ import numpy as np
 
 from acecoder_jax import metrics, store
 from acecoder_jax.benchmarks import Benchmark
-from acecoder_jax.sampling.rollout import pass_at_k
+from acecoder_jax.scoring import bootstrap_stderr, pass_at_k
 from acecoder_jax.store import Row
 from acecoder_jax.types import Status
 
@@ -38,13 +38,6 @@ def of(bench: Benchmark, rows: Sequence[Row], wanted: int, ks: Sequence[int], se
         score |= {"truncated": sum(row["finish"] == "length" for row in rows), "missing": wanted - len(rows)}
         found[name] = score
     return found
-
-
-def bootstrap_stderr(values: Sequence[float], seed: int, resamples: int = 2000) -> float:
-    """The standard deviation of the mean over problems drawn anew, with replacement (Efron 1979)."""
-    count = len(values)
-    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
-    return float((draws @ np.asarray(values) / count).std(ddof=1))
 
 
 def report(scores: Mapping[str, Mapping[str, Any]]) -> None:
