@@ -17,9 +17,9 @@ from acecoder_jax.sampling.noise import stable_hash
 from acecoder_jax.sandbox import Job, Sandbox
 from acecoder_jax.scoring import pass_at_k
 from acecoder_jax.stops import Stopped
-from acecoder_jax.types import Completion, Problem, Verdict
+from acecoder_jax.types import Completion, Problem, Record, Verdict
 
-T = TypeVar("T", Completion, Verdict)
+T = TypeVar("T", bound=Record)
 
 LOOK_S = 0.2  # between looks at whether to go on waiting for verdicts
 
@@ -100,12 +100,15 @@ class Drawn:
                     check()
             return [future.result() for future in self.verdicts]
 
-        verdicts = _of_all(f"verdicts of {self.name}", Verdict, mine, self.samples, check)
+        verdicts = of_all(f"verdicts of {self.name}", Verdict, mine, self.samples, check)
         return [Scored(one, verdict) for one, verdict in zip(self.completions, verdicts, strict=True)]
 
 
-def _of_all(name: str, kind: type[T], mine: Callable[[], list[T]], samples: int, check: Callable[[], None]) -> list[T]:
-    """What all processes have made of their shares of the problems. Stopped where one of them has been."""
+def of_all(name: str, kind: type[T], mine: Callable[[], list[T]], samples: int, check: Callable[[], None]) -> list[T]:
+    """What all processes have made of their shares of the problems, each in turn. Stopped where one of them has been.
+
+    name: by which they exchange it. mine: makes this one's. samples: records of each problem.
+    """
     try:
         made = mine()
     except Stopped:
@@ -151,7 +154,7 @@ def draw(
         return [completion for completion, _ in drawn]
 
     name = f"{purpose} {rollout}"
-    return Drawn(_of_all(f"completions of {name}", Completion, mine, samples, check), verdicts, name, samples)
+    return Drawn(of_all(f"completions of {name}", Completion, mine, samples, check), verdicts, name, samples)
 
 
 def _draw_share(
