@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from acecoder_jax import plugins
-from acecoder_jax.sandbox import Job
+from acecoder_jax.sandbox import Job, Limits
 
 KINDS = ("chat", "base")  # models that take turns, and models that go on from a text
 
@@ -29,6 +29,7 @@ class Part:
     setup: str = ""
     entry_point: str | None = None
     profile: str = "grading"
+    limits: Limits | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Task:
     def jobs(self, program: str, name: str) -> dict[str, Job]:
         """For the sandbox, by part. name: of the answer; the jobs are called `<name>/<part>`."""
         return {
-            part: Job(f"{name}/{part}", program, one.tests, one.entry_point, one.setup, one.profile)
+            part: Job(f"{name}/{part}", program, one.tests, one.entry_point, one.setup, one.profile, one.limits)
             for part, one in self.parts.items()
         }
 

@@ -1,28 +1,9 @@
 """What the sandbox is asked: jobs and limits."""
 
 import dataclasses
+from typing import Any
 
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """A program and the tests that judge it.
-
-    tests: statements of Python; for the stdin profile JSON objects {"input": ..., "output": ...}.
-    entry_point: the function under test. None: each test's own, found from the names that it calls.
-    setup: code that runs before each test, in the process that judges it.
-    profile: "grading" (the tests call functions) or "stdin" (the program reads stdin and prints).
-    """
-
-    id: str
-    program: str
-    tests: tuple[str, ...]
-    entry_point: str | None = None
-    setup: str = ""
-    profile: str = "grading"
-
-    def __post_init__(self) -> None:
-        if self.profile not in ("grading", "stdin"):
-            raise ValueError(f"job {self.id!r}: unknown profile {self.profile!r}: grading or stdin")
+MAX_LIMIT = 1 << 60  # what the kernel's own limits can hold, with room
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +27,46 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            if not getattr(self, field.name) > 0:
-                raise ValueError(f"Limits.{field.name} must be above 0, not {getattr(self, field.name)!r}")
+            value = getattr(self, field.name)
+            if not 0 < value < MAX_LIMIT:
+                raise ValueError(f"Limits.{field.name} must be above 0 and below {MAX_LIMIT}, not {value!r}")
+            if field.name.endswith("_bytes") and not isinstance(value, int):
+                raise ValueError(f"Limits.{field.name} must be a whole number, not {value!r}")
         if self.wall_factor < 1:
             raise ValueError(f"Limits.wall_factor must be at least 1, not {self.wall_factor!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A program and the tests that judge it.
+
+    tests: statements of Python; for the stdin profile JSON objects {"input": ..., "output": ...}.
+    entry_point: the function under test. None: each test's own, found from the names that it calls.
+    setup: code that runs before each test, in the process that judges it.
+    profile: "grading" (the tests call functions) or "stdin" (the program reads stdin and prints).
+    limits: what this program may use; None: the sandbox's own limits.
+    """
+
+    id: str
+    program: str
+    tests: tuple[str, ...]
+    entry_point: str | None = None
+    setup: str = ""
+    profile: str = "grading"
+    limits: Limits | None = None
+
+    def __post_init__(self) -> None:
+        if self.profile not in ("grading", "stdin"):
+            raise ValueError(f"job {self.id!r}: unknown profile {self.profile!r}: grading or stdin")
+
+    def to_row(self) -> list[Any]:
+        """The fields in their order, as JSON values."""
+        limits = None if self.limits is None else dataclasses.asdict(self.limits)
+        return [self.id, self.program, self.tests, self.entry_point, self.setup, self.profile, limits]
+
+    @classmethod
+    def from_row(cls, row: list[Any]) -> "Job":
+        """The job of a row."""
+        identity, program, tests, entry_point, setup, profile, limits = row
+        limits = None if limits is None else Limits(**limits)
+        return cls(identity, program, tuple(tests), entry_point, setup, profile, limits)

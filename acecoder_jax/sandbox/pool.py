@@ -46,6 +46,7 @@ class Sandbox:
     Thread-safe.
 
     workers: processes that grade at the same time; None or 0: one a core.
+    limits: what each program may use, unless its job has limits of its own.
     min_isolation: the weakest tier (4) to the strongest (1) that will do. isolation: exactly this tier, not the best.
     allow_inside: let tests pass that can only run beside the program (Verdict.mode "inside"), and so can be fooled.
     stop: "never", "failure" (at the first test that is not passed) or "timeout" (after the first).
@@ -101,7 +102,7 @@ class Sandbox:
         """Start the workers. Raises SandboxError, also where the machine cannot give min_isolation."""
         if self._thread is not None:
             raise SandboxError("the sandbox has been started")
-        self._settings["jail"], self.report = jail_settings(self.limits, *self._isolation)
+        self._settings["jail"], self.report = jail_settings(*self._isolation)
         try:
             for core in cores(self.workers):
                 self._pool.append(Worker(self._settings, core))
@@ -135,8 +136,7 @@ class Sandbox:
 
     def submit(self, job: Job) -> "concurrent.futures.Future[Verdict]":
         """Grade a job. Returns at once, from any thread."""
-        row = (job.id, job.program, job.tests, job.entry_point, job.setup, job.profile)
-        task = Task(job, concurrent.futures.Future(), _JSON(row).encode())
+        task = Task(job, concurrent.futures.Future(), _JSON(job.to_row()).encode())
         with self._lock:
             if self._thread is None or self._closing:
                 raise SandboxError("the sandbox is not running: use it in a with block")

@@ -37,6 +37,7 @@ class Run:
 
     def __init__(self, zygote: Zygote, limits: Limits, on_slow: Callable[[], None]):
         self.zygote, self.limits, self.on_slow = zygote, limits, on_slow
+        zygote.limit(limits)
         self.children: list[Child] = []
         self.began = self.test_began = self.program_began = time.monotonic()
         self.judge_began: float | None = None  # while a judge runs

@@ -50,8 +50,7 @@ class Supervisor:
                 while not self.jobs:
                     self._receive()
                 number, row = self.jobs.popleft()
-                identity, program, tests, *rest = row
-                self._grade(number, Job(identity, program, tuple(tests), *rest))
+                self._grade(number, Job.from_row(row))
         except HostGone:
             return
         finally:
@@ -61,7 +60,7 @@ class Supervisor:
         broken = ""
         for _ in range(2):
             try:
-                verdict = Grading(job, self.zygote, self.limits, self.options, self._give_back).run()
+                verdict = Grading(job, self.zygote, job.limits or self.limits, self.options, self._give_back).run()
             except HostGone:
                 raise
             except Exception as error:  # whatever the job does to us, the jobs behind it are graded

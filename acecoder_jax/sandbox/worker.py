@@ -109,15 +109,17 @@ class Worker:
     def stuck(self, limits: Limits) -> bool:
         """Whether it has been silent for longer than its job can take.
 
-        Its own CPU time tells that at once, which other work on the machine does not stretch; wall time only later.
+        limits: of jobs that have none of their own. Its own CPU time tells that at once, which other work on the
+        machine does not stretch; wall time only later.
         """
         wall_s = time.monotonic() - self.heard[0]
         if not self.started:
             return wall_s > START_S
         if not self.held:
             return False
-        tests = len(next(iter(self.held.values())).job.tests)
-        allowed_s = limits.wall_factor * (limits.program_s + tests * limits.test_s) + SLACK_S
+        job = next(iter(self.held.values())).job
+        limits = job.limits or limits
+        allowed_s = limits.wall_factor * (limits.program_s + len(job.tests) * limits.test_s) + SLACK_S
         return wall_s > WALL_SLACK * allowed_s or clocks.cpu_s(self.process.pid) - self.heard[1] > allowed_s
 
     def kill(self) -> None:
