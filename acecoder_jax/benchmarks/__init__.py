@@ -23,13 +23,22 @@ KINDS = ("chat", "base")  # models that take turns, and models that go on from a
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Tests of a task that are counted together, such as EvalPlus' "base" and "plus". The fields are those of Job."""
+    """Tests of a task that are counted together, such as EvalPlus' "base" and "plus". The fields are those of Job.
+
+    below: what stands below the program where it runs, in its own process: what the tests call it by.
+    """
 
     tests: tuple[str, ...]
     setup: str = ""
     entry_point: str | None = None
     profile: str = "grading"
     limits: Limits | None = None
+    below: str = ""
+
+    def job(self, name: str, program: str) -> Job:
+        """For the sandbox."""
+        whole = f"{program}\n\n{self.below}" if self.below else program
+        return Job(name, whole, self.tests, self.entry_point, self.setup, self.profile, self.limits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +59,7 @@ class Task:
 
     def jobs(self, program: str, name: str) -> dict[str, Job]:
         """For the sandbox, by part. name: of the answer; the jobs are called `<name>/<part>`."""
-        return {
-            part: Job(f"{name}/{part}", program, one.tests, one.entry_point, one.setup, one.profile, one.limits)
-            for part, one in self.parts.items()
-        }
+        return {part: one.job(f"{name}/{part}", program) for part, one in self.parts.items()}
 
 
 @dataclasses.dataclass(frozen=True)
