@@ -83,7 +83,7 @@ def part(problem: Problem, results: Sequence[Result]) -> Part:
     for first, last in _chunks(data):
         packed = base64.b85encode(zlib.compress(b"".join(data[first:last]), 9)).decode()
         tolerance = problem.tolerance
-        if tolerance == 0 and problem.rule != "root" and any(one.floats for one in results[:first]):
+        if tolerance == 0 and problem.rule not in _evalplus_jailed.ROOT and any(one.floats for one in results[:first]):
             tolerance = _evalplus_jailed.FLOAT_TOLERANCE
         tests.append(f"judge({ENTRY}, sandbox_step, {packed!r}, {problem.rule!r}, {tolerance!r}, {first}{reference})")
     too_large = [test for test in tests if len(test) > MAX_TEST]
