@@ -56,10 +56,18 @@ def judge(
         step()
         found = whole(answer(*given), answer)
         holds = compare(found, expected, given, rule, tolerance)
-        assert holds, f"input {first}: got {reprlib.repr(found)}, expected {reprlib.repr(expected)}"
+        assert holds, f"input {first}: got {short(found)}, expected {short(expected)}"
         tolerance = widened(tolerance, expected, rule)
         first += 1
     assert rule != "uncounted root", "right, but evalplus 0.3 passes no program here"
+
+
+def short(value: Any) -> str:
+    """A value for a message."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # an int of more digits than Python will print
+        return f"<{type(value).__name__}>"
 
 
 def load(program: str, entry_point: str) -> Callable:

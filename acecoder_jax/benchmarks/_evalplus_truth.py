@@ -73,7 +73,7 @@ def _record(problems: Sequence[Problem]) -> dict[str, dict[str, list]]:
     if failed := [problem.id for problem in problems if not verdicts[problem.id].passed]:
         verdict = verdicts[failed[0]]
         raise ValueError(
-            f"{len(failed)} reference programs ({', '.join(failed[:5])}, ...) do not run on their inputs: "
+            f"{len(failed)} of {len(problems)} reference programs do not run on their inputs, the first of them "
             f"{failed[0]}: {verdict.statuses[0]}: {verdict.messages[0]}"
         )
     return {problem.id: json.loads(verdicts[problem.id].messages[0]) for problem in problems}

@@ -127,8 +127,8 @@ class Run:
         return min(self.limits.test_s - (program_s + judges_s - self.test_cpu_s), self.limits.program_s - program_s)
 
     def _step_cpu_left_s(self) -> float:
-        if self.limits.step_s is None:
-            return math.inf
+        if self.limits.step_s is None or self.judge_began is None:
+            return math.inf  # a program's own text has the test's limit to load
         return self.limits.step_s + STEP_TOLD_S - (sum(self._cpu_s()) - self.step_cpu_s)
 
     def _wall_left_s(self) -> float:
@@ -138,7 +138,7 @@ class Run:
             limits.test_s * limits.wall_factor - (now - self.test_began),
             limits.program_s * limits.wall_factor - ((self.judge_began or now) - self.program_began),
         )
-        if limits.step_s is not None:
+        if limits.step_s is not None and self.judge_began is not None:
             left_s = min(left_s, (limits.step_s + STEP_TOLD_S) * limits.wall_factor - (now - self.step_began))
         if left_s > 0:
             return left_s

@@ -75,7 +75,6 @@ MORE = {
     "late": [
         ("a little late", "end = time.process_time() + n + 0.1\nwhile time.process_time() < end: pass\nreturn n"),
         ("far too late", "end = time.process_time() + 9\nwhile time.process_time() < end: pass\nreturn n"),
-        ("swallows", "while True:\n    try:\n        while True: pass\n    except Exception: pass"),
     ],
     "written": [
         ("the last digit wrong", "return ' '.join(map(str, range(n + 1)))[:-1] + '7'"),

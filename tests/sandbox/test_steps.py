@@ -39,6 +39,13 @@ def test_steps_give_a_test_no_more_than_its_own_limit(sandbox):
     assert grade(sandbox, endless, test_s=2.0, program_s=0.5, step_s=0.3).statuses == (Status.TIMEOUT,)
 
 
+def test_loading_a_program_is_no_step(sandbox):
+    slow = f"{BUSY}\nf(0.5)"
+    limits = Limits(test_s=1.0, program_s=2.0, step_s=0.2)
+    verdict = sandbox.submit(Job("a", slow, ("sandbox_step()\nassert f(0.1) == 0.1",), "f", limits=limits)).result(60)
+    assert verdict.passed, verdict.messages
+
+
 def test_without_a_limit_steps_are_told_in_vain(sandbox):
     assert grade(sandbox, STEPS.format([0.2, 0.4, 0.2]), test_s=2.0, program_s=2.0).passed
     with pytest.raises(ValueError, match=r"step_s must be above 0"):
