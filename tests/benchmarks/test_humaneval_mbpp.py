@@ -167,8 +167,10 @@ def test_the_table_of_the_hub_with_the_original_tests(tmp_path, sandbox):
     with pytest.raises(ValueError, match="the original HumanEval has no 'HumanEval/53'"):
         store.write_jsonl(original, [SHIFT])
         benchmarks.make("humaneval", path=file(tmp_path, hub), base_path=str(original))
-    with pytest.raises(ValueError, match="test has no inputs"):
-        benchmarks.make("humaneval", path=file(tmp_path, hub | {"test": PLUS_TEST.replace("inputs =", "inputs +=")}))
+    broken, hidden = PLUS_TEST.replace("inputs = [", "inputs = [["), f"'''\n{PLUS_TEST}'''"
+    for test, told in ((broken, "test is not Python"), (hidden, "test has no inputs")):
+        with pytest.raises(ValueError, match=told):
+            benchmarks.make("humaneval", path=file(tmp_path, hub | {"test": test}))
     with pytest.raises(ValueError, match="base_path goes with"):
         benchmarks.make("humaneval", path=file(tmp_path, ADD), base_path=str(original))
     with pytest.raises(ValueError, match="plus=False has none of it"):
