@@ -117,6 +117,14 @@ def test_inputs_that_fill_several_tests(tmp_path, sandbox):
     assert wrong.statuses.count(Status.FAIL) >= 1 and any("input 99: got 0" in told for told in wrong.messages)
 
 
+def test_a_result_larger_than_the_sandbox_carries_at_once(tmp_path, sandbox):
+    one = row("written", "    return ' '.join(map(str, range(n)))\n", plus=[[900_000], [3]])
+    base, plus = solve(tmp_path, sandbox, one, "def written(n): return ' '.join(str(k) for k in range(n))")
+    assert base.passed and plus.passed, plus.messages
+    base, plus = solve(tmp_path, sandbox, one, "def written(n): return ' '.join(str(k) for k in range(n))[:5_000_000]")
+    assert base.passed and plus.statuses == (Status.FAIL,)
+
+
 def test_a_part_without_inputs_passes(tmp_path, sandbox):
     assert all(one.passed for one in solve(tmp_path, sandbox, row(plus=[], prompt=""), SLOW))
 
