@@ -29,7 +29,11 @@ STOP = (
 )  # EvalPlus' end of a reply
 CHAT_STOP = (*STOP, "\n```\n")
 
+# It begins with what can stand below no half-written decorator.
 _BELOW = """\
+evalplus_result = None
+
+
 def {name}(*given, piece=None):
     import builtins as own  # the program may have names like list or len of its own
     global evalplus_result
