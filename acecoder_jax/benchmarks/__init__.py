@@ -25,7 +25,8 @@ KINDS = ("chat", "base")  # models that take turns, and models that go on from a
 class Part:
     """Tests of a task that are counted together, such as EvalPlus' "base" and "plus". The fields are those of Job.
 
-    wrap: what is run for a program, where that is not the program as it is.
+    wrap: what is run for a program, where that is not the program as it is. below: what stands below it where it runs,
+    in its own process: what the tests call it by.
     """
 
     tests: tuple[str, ...]
@@ -34,6 +35,13 @@ class Part:
     profile: str = "grading"
     limits: Limits | None = None
     wrap: Callable[[str], str] | None = None
+    below: str = ""
+
+    def job(self, name: str, program: str) -> Job:
+        """For the sandbox."""
+        whole = self.wrap(program) if self.wrap else program
+        whole = f"{whole}\n\n{self.below}" if self.below else whole
+        return Job(name, whole, self.tests, self.entry_point, self.setup, self.profile, self.limits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +64,7 @@ class Task:
 
     def jobs(self, program: str, name: str) -> dict[str, Job]:
         """For the sandbox, by part. name: of the answer; the jobs are called `<name>/<part>`."""
-        jobs = {}
-        for part, one in self.parts.items():
-            whole = one.wrap(program) if one.wrap else program
-            jobs[part] = Job(f"{name}/{part}", whole, one.tests, one.entry_point, one.setup, one.profile, one.limits)
-        return jobs
+        return {part: one.job(f"{name}/{part}", program) for part, one in self.parts.items()}
 
 
 @dataclasses.dataclass(frozen=True)

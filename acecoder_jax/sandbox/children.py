@@ -125,6 +125,7 @@ class Child:
         self.channel = Channel()
         self.frames: collections.deque[tuple[int, bytes]] = collections.deque()
         self.expected = 4  # frames that may wait here: more is a flood
+        self.stepped = False  # a judge's test has gone on to another step since this was last looked at
 
     @property
     def order(self) -> bytes:
@@ -133,7 +134,11 @@ class Child:
 
     def read(self) -> None:
         """Take in what has arrived. Raises wire.Malformed."""
-        self.frames.extend(frame for frame in self.channel.read() if frame[0] != wire.HELLO)
+        for frame in self.channel.read():
+            if frame[0] == wire.STEP and self.slot == JUDGE:
+                self.stepped = True
+            elif frame[0] != wire.HELLO:
+                self.frames.append(frame)
         if len(self.frames) > self.expected:
             raise wire.Malformed("more answers than questions")
 

@@ -14,6 +14,7 @@ class Limits:
     test_s: CPU seconds of one test, whoever uses them.
     program_s: CPU seconds of the program over all its tests. What a judge uses is not the program's, nor is the wall
         time while one runs, so that tests that hang leave the others their time.
+    step_s: CPU seconds of one step of a test that tells its steps (docs/sandbox.md); None: no limit but the test's own.
     wall_factor: wall time may be this many times as long, since a busy machine shares its cores.
     memory_bytes: address space of one process beyond what the warmed interpreter has.
     file_bytes: the largest file, where there is one to write to. output_bytes: standard output (stdin profile).
@@ -21,6 +22,7 @@ class Limits:
 
     test_s: float = 1.0
     program_s: float = 8.0
+    step_s: float | None = None
     wall_factor: float = 2.0
     memory_bytes: int = 1 << 30
     file_bytes: int = 1 << 20
@@ -29,6 +31,8 @@ class Limits:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if value is None and field.name == "step_s":
+                continue
             if not 0 < value < MAX_LIMIT:
                 raise ValueError(f"Limits.{field.name} must be above 0 and below {MAX_LIMIT}, not {value!r}")
             if field.name.endswith("_bytes") and not isinstance(value, int):

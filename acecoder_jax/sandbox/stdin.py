@@ -23,17 +23,17 @@ def plan(test: str) -> TestPlan:
     return TestPlan("stdin", test)
 
 
-def parse(test: str) -> tuple[str, str]:
-    """The input and the expected output of a test. Raises ValueError."""
+def parse(test: str) -> tuple[str, str | None]:
+    """The input and the expected output of a test; None where the output is recorded. Raises ValueError."""
     try:
         row = json.loads(test)
-        given, expected = row["input"], row["output"]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        given, expected = row["input"], None if row.get("record") is True else row["output"]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f'not a JSON object with "input" and "output" ({type(error).__name__})') from None
-    if not isinstance(given, str) or not isinstance(expected, str):
+    if not isinstance(given, str) or not isinstance(expected, str | None):
         raise ValueError('"input" and "output" must be strings')
     try:
-        _bytes(given + expected)
+        _bytes(given + (expected or ""))
     except UnicodeEncodeError:
         raise ValueError('"input" and "output" must be text, not lone surrogates') from None
     return given, expected

@@ -80,7 +80,9 @@ def digest(task: Task) -> str:
     """A short digest of the tests that judge an answer to the task: its own, where it has one."""
     if task.digest:
         return task.digest
-    parts = {name: (part.tests, part.setup, part.entry_point, part.profile) for name, part in task.parts.items()}
+    parts = {
+        name: (part.tests, part.setup, part.entry_point, part.profile, part.below) for name, part in task.parts.items()
+    }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
