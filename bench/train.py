@@ -7,13 +7,15 @@ real   64 sequences of recorded lengths (bench/rollout_lengths.json), 8 samples 
 dense  4 sequences of 512 tokens, nothing to pad and nothing to share
 A step is a whole mini-batch: packing or padding, forward, backward, Adam. All have float32 weights and moments,
 compute in bfloat16, and minimise the clipped surrogate of REINFORCE++ on the response tokens; ours also computes the
-entropy, as it does in a run. Peers get the sequences sorted by length, 4 rows a micro-batch (Tunix 1: its memory)
+entropy, as it does in a run. Peers get the sequences sorted by length, 4 rows a micro-batch (Tunix 2: its memory)
 padded to the longest of them. The tokens are random: no contestant's speed depends on them. Useful tokens are prompts
 and responses, every sequence counted in full. Several states of 8 GB do not fit in memory together, so the contestants
 of a case come one after the other. Each first makes an untimed step, then `--rounds` timed ones, of which the median
-counts. The untimed step is on the four longest sequences (for Tunix, on one micro-batch of each width, which it
-compiles for): it compiles everything, and its numbers show whether all compute the same. Ours comes again at the end,
-unless `--once`: its two figures tell how steady the machine was. Peak memory is VmHWM of each process.
+counts. Tunix takes an optimiser step for each micro-batch, as its accumulation does not fit in 24 GB; the time of all
+but one of these steps, measured on a micro-batch of 64 tokens, is taken off again. The untimed step is on the four
+longest sequences (for Tunix, on one micro-batch of each width, which it compiles for): it compiles everything, and its
+numbers show whether all compute the same. Ours comes again at the end, unless `--once`: its two figures tell how steady
+the machine was. Peak memory is VmHWM of each process.
 Roofline: 8 x parameters x useful tokens FLOPs (forward, its recomputation, backward) at the measured rate of a large
 product; 6 x where nothing is recomputed. The last line is JSON.
 """
@@ -34,7 +36,7 @@ import contest  # noqa: E402
 
 ADAM = {"learning_rate": 5e-7, "beta1": 0.9, "beta2": 0.95, "weight_decay": 0.0, "clip_norm": 1.0}
 ROWS = 4  # of a peer's micro-batch
-TUNIX_ROWS = 1  # with 2, its logits, its copies of the gradient and what it compiles do not fit in 24 GB
+TUNIX_ROWS = 2
 TUNIX_MULTIPLE = 64  # of tokens that its micro-batches are wide, or each would be compiled anew
 AGREE = 0.02  # how far the first gradient's norm may be from ours
 GOALS = {("real", "transformers"): 1.5, ("real", "tunix"): 2.0, ("dense", "transformers"): 1.0}
@@ -45,6 +47,9 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="a directory with the weights")
     parser.add_argument("--transformers", help="a Python that has torch and transformers")
     parser.add_argument("--tunix", help="a Python that has google-tunix and transformers")
+    parser.add_argument(
+        "--tunix_every", type=int, default=1, help="it trains on every so-many-th sequence, by length: it is slow"
+    )
     parser.add_argument("--cases", default="real,dense")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--once", action="store_true", help="ours runs first only, not again at the end")
@@ -105,11 +110,13 @@ def compete(options: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any
         one = contest.Contestant(options.transformers, PEERS / "transformers_peer.py", options.model, adam)
         found["transformers"] = measure(one, options.rounds, useful, {"batches": batches[-1:]}, {"batches": batches})
     if options.tunix:
-        batches = micro_batches(pairs, prepared, TUNIX_ROWS)
-        one = contest.Contestant(options.tunix, PEERS / "tunix_peer.py", options.model, adam, str(len(batches)))
+        batches = micro_batches(pairs, prepared, TUNIX_ROWS)[:: -options.tunix_every][::-1]  # the longest is among them
+        found["tunix_sequences"] = sum(map(len, batches))
+        theirs = sum(len(row["tokens"]) for batch in batches for row in batch)
+        one = contest.Contestant(options.tunix, PEERS / "tunix_peer.py", options.model, adam)
         widths = {-(-max(len(row["tokens"]) for row in batch) // TUNIX_MULTIPLE): batch for batch in batches}
         first = {"batches": list(widths.values())}
-        found["tunix"] = measure(one, options.rounds, useful, first, {"batches": batches})
+        found["tunix"] = measure(one, options.rounds, theirs, first, {"batches": batches}, tiny(batches))
     if (options.transformers or options.tunix) and not options.once:
         found["ours_again"], _ = ours()
     return found
@@ -127,18 +134,32 @@ def micro_batches(
     return [rows[at : at + rows_at_once] for at in range(0, len(rows), rows_at_once)]
 
 
+def tiny(batches: list[list[dict[str, Any]]]) -> dict[str, Any]:
+    """A micro-batch as narrow as Tunix compiles one: its time is the optimiser's."""
+    one = {"tokens": [0] * TUNIX_MULTIPLE, "prompt": TUNIX_MULTIPLE - 1, "old_logp": [0.0], "advantage": 0.0}
+    return {"batches": [[one] * len(batches[0])]}
+
+
 def measure(
-    one: contest.Contestant, rounds: int, useful: int, first_request: dict[str, Any], request: dict[str, Any]
-) -> dict[str, Any]:
-    """A first step, whose numbers are for trust, and the median of timed ones."""
+    one: contest.Contestant, rounds: int, useful: int, first_request: dict[str, Any], request: dict[str, Any],
+    once: dict[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """A first step, whose numbers are for trust, and the median of timed ones.
+
+    once: what the request does for each batch and should do but once; its time is taken off for the others.
+    """
     first = one.ask(**first_request)
     timed = [one.ask(**request) for _ in range(rounds)]
+    raw = seconds = statistics.median(answer["seconds"] for answer in timed)
+    if once is not None:
+        one.ask(**once)  # compiles
+        seconds -= (len(request["batches"]) - 1) * statistics.median(one.ask(**once)["seconds"] for _ in range(3))
     one.close()
-    seconds = statistics.median(answer["seconds"] for answer in timed)
     numbers = {name: first[name] for name in ("loss", "ratio_mean", "grad_norm", "entropy") if name in first}
     found = {
         "tok_s": round(useful / seconds, 1),
         "seconds": [round(answer["seconds"], 2) for answer in timed],
+        "counted_share": round(seconds / raw, 3),
         "peak_gib": one.peak_gib,
         "computed_tokens": timed[0]["computed"],
         "first_step": numbers,

@@ -79,10 +79,9 @@ LOOPBACK = {
     "endpoint.base_url": "http://127.0.0.1:8000/v1",
     "endpoint.model": "local",
     "endpoint.key_env": "",
-    "endpoint.concurrency": 4,
+    "endpoint.concurrency": 8,
     "endpoint.stream": False,
-    "endpoint.timeout_s": 3600.0,  # one request after another on a CPU
-    "endpoint.json": "object_schema",
+    "endpoint.timeout_s": 3600.0,  # a CPU takes its time
     "max_tokens": 2048,
 }
 RECIPE = {
@@ -112,8 +111,8 @@ def get_config(argument: str = "") -> ConfigDict:
             "stage": "synthesize",
             "seed": 0,
             # Where seeds come from, each with arguments of its own of acecoder_jax.data.seeds.load; those in `seeds`
-            # are for all. decontaminate: benchmarks of which no seed may hold a piece; near_duplicates: the similarity
-            # from which on one of two seeds goes.
+            # are for all. decontaminate: benchmarks of which no seed and no question may hold a piece;
+            # near_duplicates: the similarity from which on one of two seeds goes.
             "sources": ({"source": "stdlib"},),
             "seeds": {"decontaminate": ("humaneval", "mbpp"), "near_duplicates": 0.8},
             "temperature": 0.7,

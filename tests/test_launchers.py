@@ -94,15 +94,21 @@ def test_llama_server_wants_a_file():
 
 
 def test_llama_server_starts_on_loopback(tmp_path):
-    """With an environment that is there, and without giving up one reply for the next request."""
-    (tmp_path / "bin").mkdir()
-    python, model = tmp_path / "bin" / "python", tmp_path / "m.gguf"
-    python.write_text('#!/bin/sh\n[ "$1" = -c ] || echo "$@"\n')
-    python.chmod(0o755)
+    """With the program that is there."""
+    program, model = tmp_path / "llama-server", tmp_path / "m.gguf"
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
     model.touch()
-    code, out, _ = launch("llama_server", str(model), "--port", "8001", LLAMA_VENV=str(tmp_path), HOME="/")
-    assert code == 0 and out.startswith(f"-m llama_cpp.server --model {model} --model_alias local --host 127.0.0.1")
-    assert "--interrupt_requests False" in out and out.endswith("--port 8001\n")
+    code, out, _ = launch("llama_server", str(model), "--port", "8001", LLAMA_DIR=str(tmp_path), HOME="/")
+    assert code == 0 and out.startswith(f"--model {model} --alias local --host 127.0.0.1 --port 8000 --parallel 8")
+    assert out.endswith("--port 8001\n")
+
+
+def test_llama_server_tells_why_it_cannot_be_made(tmp_path):
+    model = tmp_path / "m.gguf"
+    model.touch()
+    code, _, lines = launch("llama_server", str(model), LLAMA_DIR=str(tmp_path), PYTHON="/bin/false", HOME="/")
+    assert code == 1 and lines[-1] == (f"error: llama.cpp could not be compiled; {tmp_path}/build.log has all of it")
 
 
 RAY = ["--address=http://h:8265", "--dry-run"]

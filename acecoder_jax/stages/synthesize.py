@@ -20,6 +20,8 @@ from ml_collections import ConfigDict
 from acecoder_jax import cluster, imagined, metrics, store, writers
 from acecoder_jax.cluster import Work
 from acecoder_jax.data import seeds
+from acecoder_jax.data.seeds import heldout
+from acecoder_jax.decontaminate import NGRAM, Benchmarks
 from acecoder_jax.imagined import prompt
 from acecoder_jax.stages import _writing
 from acecoder_jax.store import Row
@@ -32,7 +34,10 @@ COST = ("prompt_tokens", "completion_tokens", "attempts", "cached")  # of every 
 
 @dataclasses.dataclass(frozen=True)
 class Asking:
-    """How the model is asked. tests: to ask for; min_tests: valid ones that make a question."""
+    """How the model is asked. tests: to ask for; min_tests: valid ones that make a question.
+
+    decontaminate: benchmarks of which no question may hold `ngram` words in a row.
+    """
 
     temperature: float
     top_p: float
@@ -40,6 +45,8 @@ class Asking:
     tests: int
     min_tests: int
     seed: int
+    decontaminate: tuple[str, ...] = ()
+    ngram: int = NGRAM
 
     def request(self, seed: Seed) -> Request:
         """The request of a seed: its id is the key."""
@@ -57,8 +64,9 @@ class Asking:
 def run(config: ConfigDict, workdir: Path) -> None:
     """Reads the seeds at the first start; then asks for the questions that are missing."""
     asking = Asking(
-        config.temperature, config.top_p, config.max_tokens, config.tests_asked, config.min_tests, config.seed
-    )
+        config.temperature, config.top_p, config.max_tokens, config.tests_asked, config.min_tests, config.seed,
+        tuple(config.seeds.decontaminate), config.seeds.get("ngram", NGRAM),
+    )  # fmt: skip
     output, rejected = workdir / "questions.jsonl", workdir / "rejected.jsonl"
     found = take_seeds(config, workdir)
     rows = [seed.to_json() for seed in found]
@@ -123,20 +131,21 @@ def take_seeds(config: ConfigDict, workdir: Path) -> list[Seed]:
 @contextlib.contextmanager
 def work(writer: str, writer_args: Mapping[str, Any], asking: Asking) -> Iterator[Work]:
     """Seeds to rows of questions.jsonl and rejected.jsonl."""
+    known = heldout.benchmarks(asking.decontaminate, asking.ngram) if asking.decontaminate else None
     with writers.make(writer, **writer_args) as hand:
-        yield functools.partial(imagine, hand, asking)
+        yield functools.partial(imagine, hand, asking, known)
 
 
-def imagine(hand: Writer, asking: Asking, rows: Sequence[Row]) -> Iterator[Row]:
+def imagine(hand: Writer, asking: Asking, known: Benchmarks | None, rows: Sequence[Row]) -> Iterator[Row]:
     """A row for each seed whose reply has come, as it comes. WriterError."""
     spent_before = {row["id"]: row["spent_usd"] for row in rows}
     found = {row["id"]: Seed.from_json({key: row[key] for key in row if key != "spent_usd"}) for row in rows}
     for reply in hand.write(asking.request(seed) for seed in found.values()):
-        row = result(found[reply.key], reply, hand.model, asking.min_tests)
+        row = result(found[reply.key], reply, hand.model, asking.min_tests, known)
         yield row | {"cost_usd": reply.cost_usd + spent_before[reply.key]} | reply.usage
 
 
-def result(seed: Seed, reply: Reply, model: str, min_tests: int) -> Row:
+def result(seed: Seed, reply: Reply, model: str, min_tests: int, known: Benchmarks | None = None) -> Row:
     """What a reply comes to, without what it cost."""
     about = {"id": seed.id, "source": seed.source}
     if reply.error is not None:
@@ -148,12 +157,14 @@ def result(seed: Seed, reply: Reply, model: str, min_tests: int) -> Row:
     except imagined.Rejected as rejected:
         counts = {"repaired": rejected.repaired, "refused": rejected.refused, "finish": reply.finish}
         return about | {"reason": rejected.reason, "detail": rejected.detail} | counts
+    counts = {"repaired": dict(question.repaired), "refused": dict(question.refused), "finish": reply.finish}
+    if shared := known.find(question.question) if known else None:
+        return about | {"reason": "in a benchmark", "detail": f"{shared[0]}: {shared[1]}"} | counts
     licence = {"licence": seed.licence} if seed.licence else {}
     return about | {
         "question": question.question, "test_cases": list(question.tests), "entry_point": question.entry_point,
         "seed": seed.id, **licence, "model": model, "n_tests_all": len(question.tests),
-        "repaired": dict(question.repaired), "refused": dict(question.refused), "finish": reply.finish,
-    }  # fmt: skip
+    } | counts  # fmt: skip
 
 
 def measure(row: Row) -> Mapping[str, float]:

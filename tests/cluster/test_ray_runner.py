@@ -10,7 +10,12 @@ import pytest
 from acecoder_jax import cluster
 from acecoder_jax.cluster import ray as ray_runner
 from acecoder_jax.stages import _work, synthesize
+from configs import filter as filter_config
+from configs import sample as sample_config
 from tests.cluster.ray_work import make_work
+from tests.stages.curating import STAGES, write
+from tests.stages.fake_writer import question
+from tests.stages.test_curating_chain import answer
 from tests.stages.test_synthesize import configured, good, seed_of
 from tests.writers.hostile_endpoint import Server, says
 
@@ -138,6 +143,35 @@ def test_a_stage_writes_the_same_files(two_nodes, tmp_path):
 
         local = run("local", "local")
         assert [text.count(b"\n") for text in local] == [8, 6, 2]
+        assert run("one", "ray") == local
+        second = two_nodes.add_node(num_cpus=1)
+        assert run("two", "ray") == local
+        two_nodes.remove_node(second)
+
+
+def test_filter_and_sample_write_the_same_files(two_nodes, tmp_path):
+    """A sandbox and a writer on each node, of one endpoint."""
+    questions = write(tmp_path / "questions.jsonl", [question(number, wrong=2) for number in range(6)])
+    files = {"filter": ("oracle", "filtered", "rejected"), "sample": ("programs", "dataset", "rejected")}
+    with Server(answer) as server:
+
+        def run(folder, runner):
+            found, source = [], questions
+            for name, module in (("filter", filter_config), ("sample", sample_config)):
+                samples = ",samples=4" if name == "sample" else ""
+                config = module.get_config(f"recipe,endpoint.base_url={server.url},sandbox.workers=1{samples}")
+                with config.unlocked():
+                    config.questions, config.cluster = str(source), runner
+                    config.cluster_args = {"shard_rows": 2} if runner == "ray" else {}
+                workdir = tmp_path / folder / name
+                workdir.mkdir(parents=True)
+                STAGES[name].run(config, workdir)
+                found += [(workdir / f"{file}.jsonl").read_bytes() for file in files[name]]
+                source = workdir / "filtered.jsonl"
+            return found
+
+        local = run("local", "local")
+        assert [text.count(b"\n") for text in local] == [6, 6, 0, 24, 6, 0]
         assert run("one", "ray") == local
         second = two_nodes.add_node(num_cpus=1)
         assert run("two", "ray") == local

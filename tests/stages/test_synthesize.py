@@ -116,13 +116,35 @@ def test_every_seed_has_a_question_or_a_reason(tree, tmp_path, capsys):
     assert store.read_json(tmp_path / "run" / "results.json")["failed"] == {}
 
 
+def test_no_question_holds_a_piece_of_a_benchmark(tree, tmp_path):
+    """Though its seed does not: a model knows the benchmarks by heart."""
+    words = "given a list of numbers say whether any two of them are closer than the threshold"
+    store.write_jsonl(tmp_path / "held.jsonl", [{"task_id": "Held/0", "prompt": words}])
+
+    def answer(asked):
+        name = seed_of(asked.body)
+        return says(good(name).replace(f"Write {name}.", f"{words.title()}!") if name == "f1" else good(name))
+
+    with Server(answer) as server:
+        found = start(
+            configured(server, tree, **{"seeds.decontaminate": (str(tmp_path / "held.jsonl"),)}), tmp_path / "run"
+        )
+    assert found["questions"].keys() == set(NAMES) - {"f1"}
+    row = found["rejected"]["f1"]
+    assert row["reason"] == "in a benchmark" and row["detail"].startswith("Held/0: given a list")
+    assert store.read_json(tmp_path / "run" / "results.json")["rejected"] == {"in a benchmark": 1}
+
+
 def test_the_prompt_and_the_schema(tree, tmp_path):
     with Server(lambda asked: says(good(seed_of(asked.body)))) as server:
         start(configured(server, tree, tests_asked=12), tmp_path / "run")
         body = server.asked[0].body
     text = body["messages"][0]["content"]
     assert "There are about 12 of them" in text and '"question"' in text and "```python\ndef f" in text
-    assert body["response_format"]["schema"]["required"] == ["question", "tests"] and body["temperature"] == 0.7
+    assert (
+        body["response_format"]["json_schema"]["schema"]["required"] == ["question", "tests"]
+        and body["temperature"] == 0.7
+    )
     assert len({asked.body["seed"] for asked in server.asked}) == 8  # noise of its own for each
 
 
