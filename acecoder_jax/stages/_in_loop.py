@@ -90,11 +90,13 @@ def make(
 ) -> InLoop:  # fmt: skip
     """benchmarks_wanted: each with a name and arguments of `benchmarks.make`. first: problems of each; 0: all.
 
-    Nothing is loaded where `every` is 0. ValueError for two benchmarks that share a score.
+    Nothing is loaded where `every` is 0. ValueError for a benchmark without a name, and for two that share a score.
     """
     found = []
     for entry in benchmarks_wanted if every else ():
         knobs = dict(entry)
+        if "name" not in knobs:
+            raise ValueError(f"config.eval.benchmarks: the entry {knobs} has no 'name'")
         bench = benchmarks.make(knobs.pop("name"), **knobs)
         found.append((bench, bench.tasks[: first or None]))
     scores = [score for bench, _ in found for score in bench.scores]

@@ -14,14 +14,15 @@ from acecoder_jax.scoring import Comparison
 
 MAY_CHANGE = ("first", "second", "scores", "seed")
 Values = dict[str, dict[str, float]]  # by score and problem: the share of its answers that pass
-Digests = dict[str, str]  # by problem: of the tests that judged it
+Digests = dict[tuple[str, str], str]  # by benchmark and problem: of the tests that judged it
 
 
 def run(config: ConfigDict, workdir: Path) -> None:
     """Compares on the problems that both have answered."""
     (first, tests), (second, others) = (read(config[key], f"config.{key}") for key in ("first", "second"))
-    if unlike := sorted(task for task in tests if others.get(task, tests[task]) != tests[task]):
-        raise ValueError(f"the two runs were judged by different tests: {len(unlike)} problems, {unlike[0]} for one")
+    if unlike := sorted(one for one in tests if others.get(one, tests[one]) != tests[one]):
+        (bench, task), count = unlike[0], len(unlike)
+        raise ValueError(f"the two runs were judged by different tests: {count} problems, {task} of {bench} for one")
     names = choose(config.scores, first, second)
     found: dict[str, Comparison] = {}
     lines = ["score\ttask\tfirst\tsecond"]
@@ -53,9 +54,9 @@ def read(folder: str, key: str) -> tuple[Values, Digests]:
     passed: dict[str, dict[str, list[bool]]] = {}
     digests: Digests = {}
     for line, row in store.scan_jsonl(path):
-        if isinstance(row, str) or not {"task", "passed", "tests"} <= row.keys():
+        if isinstance(row, str) or not {"benchmark", "task", "passed", "tests"} <= row.keys():
             raise ValueError(f"{path}, line {line}: {row if isinstance(row, str) else 'no row of an evaluation'}")
-        digests[row["task"]] = row["tests"]
+        digests[row["benchmark"], row["task"]] = row["tests"]
         for score, value in row["passed"].items():
             passed.setdefault(score, {}).setdefault(row["task"], []).append(value)
     return {score: {t: sum(all) / len(all) for t, all in tasks.items()} for score, tasks in passed.items()}, digests

@@ -7,15 +7,22 @@ from acecoder_jax.stages import compare
 from configs.compare import get_config
 
 
-def workdir(folder, passed, tests="d", score="humaneval"):
-    """An evaluation's answers: {task: [passed of each answer]}."""
-    folder.mkdir(exist_ok=True)
-    rows = [
-        {"id": f"{score}|{task}|{k}", "task": task, "sample": k, "passed": {score: value}, "tests": tests}
+def answers(passed, tests="d", score="humaneval"):
+    """Rows of an evaluation: {task: [passed of each answer]}."""
+    return [
+        {
+            "id": f"{score}|{task}|{k}", "benchmark": score, "task": task, "sample": k, "passed": {score: value},
+            "tests": tests,
+        }
         for task, values in passed.items()
         for k, value in enumerate(values)
-    ]
-    store.write_jsonl(folder / "answers.jsonl", rows)
+    ]  # fmt: skip
+
+
+def workdir(folder, passed, **more):
+    """A folder with these answers."""
+    folder.mkdir(exist_ok=True)
+    store.write_jsonl(folder / "answers.jsonl", answers(passed, **more))
     return str(folder)
 
 
@@ -48,13 +55,25 @@ def test_several_answers_a_problem_have_no_mcnemar(tmp_path):
     assert (row["first"], row["second"], row["p"], row["won"]) == (0.25, 0.5, None, 1)
 
 
+def test_benchmarks_may_name_their_problems_alike(tmp_path):
+    complete, instruct = {"T/0": [True], "T/1": [False]}, {"T/0": [False], "T/1": [True]}
+    first = answers(complete, tests="c", score="complete") + answers(instruct, tests="i", score="instruct")
+    for folder, rows in (("a", first), ("b", first[::-1])):
+        (tmp_path / folder).mkdir()
+        store.write_jsonl(tmp_path / folder / "answers.jsonl", rows)
+    found = run(tmp_path, str(tmp_path / "a"), str(tmp_path / "b"))
+    assert list(found) == ["complete", "instruct"]
+    for row in found.values():
+        assert (row["difference"], row["won"], row["lost"], row["p"], row["left_out"]) == (0, 0, 0, 1, 0)
+
+
 def test_what_cannot_be_compared(tmp_path):
     first = workdir(tmp_path / "a", {"T/0": [True]})
     with pytest.raises(ValueError, match=r"config\.second is empty"):
         run(tmp_path, first, "")
     with pytest.raises(FileNotFoundError, match="no workdir of the stage evaluate"):
         run(tmp_path, first, str(tmp_path / "nowhere"))
-    with pytest.raises(ValueError, match="judged by different tests: 1 problems, T/0 for one"):
+    with pytest.raises(ValueError, match="judged by different tests: 1 problems, T/0 of humaneval for one"):
         run(tmp_path, first, workdir(tmp_path / "b", {"T/0": [True]}, tests="e"))
     with pytest.raises(ValueError, match="no problem of humaneval in common"):
         run(tmp_path, first, workdir(tmp_path / "d", {"T/7": [True]}))
