@@ -85,7 +85,7 @@ def _could_go_on(lines: Sequence[str], start: int, end: int) -> bool:
     """Whether the parser reads all of the run before it fails, if it fails."""
     while end + 1 < len(lines) and _is_continued(lines[end]):
         end += 1  # CPython takes the end of the text after a backslash in a string for the end of the string
-    flags = ast.PyCF_ONLY_AST | codeop.PyCF_ALLOW_INCOMPLETE_INPUT
+    flags = ast.PyCF_ONLY_AST | codeop.PyCF_ALLOW_INCOMPLETE_INPUT  # type: ignore[attr-defined]
     try:
         compile(_run(lines, start, end), "<reply>", "exec", flags, dont_inherit=True)
     except SyntaxError as error:
