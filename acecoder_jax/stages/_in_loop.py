@@ -1,6 +1,7 @@
 """Benchmarks that a policy answers while it is trained, with the engine that draws its rollouts."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -48,7 +49,7 @@ class InLoop:
         for bench, tasks in self.benches:
             answered = rollouts.of_all(
                 f"evaluation of {bench.name}", Answered,
-                lambda bench=bench, tasks=tasks: self._share(bench, hosts.share(tasks), engine, check), 1, check,
+                functools.partial(self._share, bench, hosts.share(tasks), engine, check), 1, check,
             )  # fmt: skip
             judged = [one.passed for one in answered if one.passed]
             row["eval_missing"] += len(answered) - len(judged)
