@@ -102,6 +102,10 @@ def get_config(argument: str = "") -> ConfigDict:
             "data_args": {"split": "train"},
             "heldout_args": {},  # the same source's arguments for held-out problems; {} measures nothing
             "heldout_samples": 8,
+            # Benchmarks that the policy answers greedily after every `every`-th rollout (0: never), each with arguments
+            # of acecoder_jax.benchmarks.make, the first so many problems of each (0: all): eval_humaneval in
+            # metrics.jsonl.
+            "eval": {"every": 0, "benchmarks": ({"name": "humaneval"},), "first": 64},
             "style": "chat",  # "chat": the bare question; "r1": think, then answer (base models)
             # The loop: a rollout is prompts x samples, trained on in mini-batches of that many sequences.
             "prompts_per_rollout": 256,

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [  # a module imports from floors below its own, or from its own package
     {"types", "presets", "prompts", "tokenizer", "curate", "store", "metrics", "parallel", "chips", "stops"}
-    | {"hosts", "distributed", "decontaminate", "ledger", "plugins"},
+    | {"hosts", "distributed", "decontaminate", "ledger", "plugins", "scoring"},
     {"sandbox", "data", "models", "cluster"},
     {"sampling", "training", "imagined", "publishing"},
     {"algorithms", "rewards", "benchmarks", "writers"},

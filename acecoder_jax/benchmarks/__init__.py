@@ -16,19 +16,32 @@ from pathlib import Path
 from typing import Any
 
 from acecoder_jax import plugins
-from acecoder_jax.sandbox import Job
+from acecoder_jax.sandbox import Job, Limits
 
 KINDS = ("chat", "base")  # models that take turns, and models that go on from a text
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Tests of a task that are counted together, such as EvalPlus' "base" and "plus". The fields are those of Job."""
+    """Tests of a task that are counted together, such as EvalPlus' "base" and "plus". The fields are those of Job.
+
+    wrap: what is run for a program, where that is not the program as it is. below: what stands below it where it runs,
+    in its own process: what the tests call it by.
+    """
 
     tests: tuple[str, ...]
     setup: str = ""
     entry_point: str | None = None
     profile: str = "grading"
+    limits: Limits | None = None
+    wrap: Callable[[str], str] | None = None
+    below: str = ""
+
+    def job(self, name: str, program: str) -> Job:
+        """For the sandbox."""
+        whole = self.wrap(program) if self.wrap else program
+        whole = f"{whole}\n\n{self.below}" if self.below else whole
+        return Job(name, whole, self.tests, self.entry_point, self.setup, self.profile, self.limits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +51,8 @@ class Task:
     id: as the benchmark itself names it ("HumanEval/0", "Mbpp/2"). statement: what the model is to read, as the
     benchmark gives it: the beginning of a program, or a text. parts: what judges an answer, by name.
     solution: the reference program, whole, where there is one. fields: what else the benchmark's own files say of it,
-    for its `prompt` and `official`.
+    for its `prompt` and `official`. digest: of what its parts are made from, where reading them takes long ("": it does
+    not, and they speak for themselves).
     """
 
     id: str
@@ -46,13 +60,11 @@ class Task:
     parts: Mapping[str, Part]
     solution: str = ""
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    digest: str = ""
 
     def jobs(self, program: str, name: str) -> dict[str, Job]:
         """For the sandbox, by part. name: of the answer; the jobs are called `<name>/<part>`."""
-        return {
-            part: Job(f"{name}/{part}", program, one.tests, one.entry_point, one.setup, one.profile)
-            for part, one in self.parts.items()
-        }
+        return {part: one.job(f"{name}/{part}", program) for part, one in self.parts.items()}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -16,10 +15,11 @@ from acecoder_jax.sampling.draw import SamplingParams
 from acecoder_jax.sampling.engine import Engine, Request
 from acecoder_jax.sampling.noise import stable_hash
 from acecoder_jax.sandbox import Job, Sandbox
+from acecoder_jax.scoring import pass_at_k
 from acecoder_jax.stops import Stopped
-from acecoder_jax.types import Completion, Problem, Verdict
+from acecoder_jax.types import Completion, Problem, Record, Verdict
 
-T = TypeVar("T", Completion, Verdict)
+T = TypeVar("T", bound=Record)
 
 LOOK_S = 0.2  # between looks at whether to go on waiting for verdicts
 
@@ -100,12 +100,15 @@ class Drawn:
                     check()
             return [future.result() for future in self.verdicts]
 
-        verdicts = _of_all(f"verdicts of {self.name}", Verdict, mine, self.samples, check)
+        verdicts = of_all(f"verdicts of {self.name}", Verdict, mine, self.samples, check)
         return [Scored(one, verdict) for one, verdict in zip(self.completions, verdicts, strict=True)]
 
 
-def _of_all(name: str, kind: type[T], mine: Callable[[], list[T]], samples: int, check: Callable[[], None]) -> list[T]:
-    """What all processes have made of their shares of the problems. Stopped where one of them has been."""
+def of_all(name: str, kind: type[T], mine: Callable[[], list[T]], samples: int, check: Callable[[], None]) -> list[T]:
+    """What all processes have made of their shares of the problems, each in turn. Stopped where one of them has been.
+
+    name: by which they exchange it. mine: makes this one's. samples: records of each problem.
+    """
     try:
         made = mine()
     except Stopped:
@@ -151,7 +154,7 @@ def draw(
         return [completion for completion, _ in drawn]
 
     name = f"{purpose} {rollout}"
-    return Drawn(_of_all(f"completions of {name}", Completion, mine, samples, check), verdicts, name, samples)
+    return Drawn(of_all(f"completions of {name}", Completion, mine, samples, check), verdicts, name, samples)
 
 
 def _draw_share(
@@ -218,12 +221,6 @@ def load(path: Path) -> tuple[dict[str, Any], list[Scored]]:
     """A rollout as it was saved: (about, samples)."""
     said, *rows = store.read_jsonl(path)
     return said, [Scored.from_json(row) for row in rows]
-
-
-def pass_at_k(samples: int, passed: int, k: int) -> float:
-    """The chance that one of k samples passes, drawn from `samples` of which `passed` pass (Chen et al. 2021,
-    arXiv 2107.03374, equation 1): 1 - C(samples - passed, k) / C(samples, k)."""
-    return 1.0 - math.comb(samples - passed, k) / math.comb(samples, k)
 
 
 def evaluate(

@@ -1,7 +1,7 @@
 """Runs untrusted programs against tests. See docs/sandbox.md."""
 
-from .job import Job, Limits
+from .job import PROFILES, Job, Limits
 from .pool import Sandbox
 from .settings import SandboxError
 
-__all__ = ["Job", "Limits", "Sandbox", "SandboxError"]
+__all__ = ["PROFILES", "Job", "Limits", "Sandbox", "SandboxError"]

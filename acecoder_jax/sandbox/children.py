@@ -13,7 +13,8 @@ from typing import Any
 
 from . import clocks
 from .jail import wire
-from .jail.zygote import REPORT
+from .jail.zygote import LIMITS, REPORT
+from .job import Limits
 from .settings import ENVIRONMENT, PACKAGE, PYTHON
 
 _CREDENTIALS = struct.Struct("=iII")
@@ -24,6 +25,7 @@ _BOOT = (
 )
 PLAYER, JUDGE, SCRIPT = 0, 1, 2  # slots of the zygote
 MAX_READS = 4
+BACKSTOP_S = 2  # CPU seconds past a program's own: the kernel ends it where the supervisor has not
 REAP_S = 5.0  # a killed child is reaped in microseconds: past this the zygote itself is broken
 
 
@@ -123,6 +125,7 @@ class Child:
         self.channel = Channel()
         self.frames: collections.deque[tuple[int, bytes]] = collections.deque()
         self.expected = 4  # frames that may wait here: more is a flood
+        self.stepped = False  # a judge's test has gone on to another step since this was last looked at
 
     @property
     def order(self) -> bytes:
@@ -131,7 +134,11 @@ class Child:
 
     def read(self) -> None:
         """Take in what has arrived. Raises wire.Malformed."""
-        self.frames.extend(frame for frame in self.channel.read() if frame[0] != wire.HELLO)
+        for frame in self.channel.read():
+            if frame[0] == wire.STEP and self.slot == JUDGE:
+                self.stepped = True
+            elif frame[0] != wire.HELLO:
+                self.frames.append(frame)
         if len(self.frames) > self.expected:
             raise wire.Malformed("more answers than questions")
 
@@ -144,6 +151,7 @@ class Zygote:
         self.control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self.pid: int | None = None
         self._spare: Child | None = None  # a player that was forked ahead
+        self._limits = b""  # those of the children that it forks
         command = [*PYTHON, "-c", _BOOT, PACKAGE, str(other.fileno()), json.dumps(config)]
         with other:
             self.process = subprocess.Popen(
@@ -171,6 +179,18 @@ class Zygote:
     def waits_s(self) -> float:
         """The time that this process and the zygote have waited for a core."""
         return sum(waits.total_s() for waits in self._waits)
+
+    def limit(self, limits: Limits) -> None:
+        """What the kernel lets the children use that are forked from now on. Before the first of them."""
+        largest_file = max(limits.file_bytes, limits.output_bytes + 1)
+        packed = LIMITS.pack(int(limits.program_s) + BACKSTOP_S, limits.memory_bytes, largest_file)
+        if packed == self._limits:
+            return
+        self._order(b"L\0" + packed, [])
+        self._limits = packed
+        if self._spare is not None:  # it has the old ones, and ends when its channel does
+            spare, self._spare = self._spare, None
+            self.reap(spare)
 
     def fork(self, slot: int, fds: tuple[int, ...] = ()) -> Child:
         """A new child, or the player that was forked ahead."""

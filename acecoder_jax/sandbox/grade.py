@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import constant, stdin
+from . import calls, constant, stdin
 from .children import JUDGE, PLAYER, Child, Zygote
 from .jail import wire
 from .jail.codec import Refused, encode, encode_list
 from .jail.decode import decode
 from .job import Job, Limits
-from .plan import MAX_CALLS, TestPlan, plan
+from .plan import MAX_CALLS, plan
 from .run import Died, Run, Timeout, poll, settle
 
 QUIET_S = 0.01  # how long a player of constant asserts runs before its replies are read one by one
@@ -36,7 +36,9 @@ class Grading:
     def __init__(self, job: Job, zygote: Zygote, limits: Limits, options: dict[str, Any], on_slow: Callable[[], None]):
         self.job, self.stop, self.allow_inside = job, options["stop"], options["allow_inside"]
         if job.profile == "stdin":
-            self.tests = [_script_plan(test) for test in job.tests]
+            self.tests = [stdin.plan(test) for test in job.tests]
+        elif job.profile == "calls":
+            self.tests = [calls.plan(test, job.entry_point or "") for test in job.tests]
         else:
             self.tests = list(plan(job.tests, job.entry_point, job.setup, tuple(options["preload"])))
         self.found: list[tuple[str, str] | None] = [None] * len(self.tests)
@@ -44,6 +46,7 @@ class Grading:
         self.player: Child | None = None
         self.loaded = False
         self.at = 0  # the test that is running
+        self.recorded: set[int] = set()  # tests of which the message is what the program printed, whole
 
     def run(self) -> dict[str, Any]:
         """Judge every test."""
@@ -61,7 +64,9 @@ class Grading:
         found = [one or ("infra", "not judged") for one in self.found]
         return {
             "statuses": [status for status, _ in found],
-            "messages": [message[:MAX_MESSAGE] for _, message in found],
+            "messages": [
+                message if at in self.recorded else message[:MAX_MESSAGE] for at, (_, message) in enumerate(found)
+            ],
             "mode": "inside" if any(test.kind == "inside" for test in self.tests) else "values",
             "time_s": time.monotonic() - self.processes.began,
             "memory_bytes": self.processes.memory_bytes,
@@ -286,15 +291,13 @@ class Grading:
         self.loaded = True  # each run is a program of its own: a failure costs one test
         limit = self.processes.limits.output_bytes
         printed, failed = stdin.run_script(self.processes, self.job.program, given, limit)
-        self._conclude(at, *(failed or stdin.compare(printed, expected)))
-
-
-def _script_plan(test: str) -> TestPlan:
-    try:
-        stdin.parse(test)
-    except ValueError as error:
-        return TestPlan("broken", test, message=str(error))
-    return TestPlan("stdin", test)
+        if expected is not None:
+            self._conclude(at, *(failed or stdin.compare(printed, expected)))
+        elif failed is not None:
+            self._conclude(at, *failed)
+        else:
+            self.recorded.add(at)
+            self._conclude(at, "pass", printed)
 
 
 def _read_verdict(kind: int, payload: bytes) -> tuple[str, str]:

@@ -17,9 +17,8 @@ from typing import Any, Self
 from ..types import Status, Verdict
 from .job import Job, Limits
 from .settings import SandboxError, describe, jail_settings
-from .worker import Task, Worker, cores, verdict
+from .worker import DEPTH, Task, Worker, cores, verdict
 
-DEPTH = 24  # jobs that a worker holds: enough to hide this process's own delays
 BUSY, PAUSE_S = 12, 0.01
 ATTEMPTS = 3  # before a job whose worker breaks is given up as infra
 PAUSES_S = (0.5, 2.0, 8.0)  # before each further try to start a worker; the last again and again while another works
@@ -46,6 +45,7 @@ class Sandbox:
     Thread-safe.
 
     workers: processes that grade at the same time; None or 0: one a core.
+    limits: what each program may use, unless its job has limits of its own.
     min_isolation: the weakest tier (4) to the strongest (1) that will do. isolation: exactly this tier, not the best.
     allow_inside: let tests pass that can only run beside the program (Verdict.mode "inside"), and so can be fooled.
     stop: "never", "failure" (at the first test that is not passed) or "timeout" (after the first).
@@ -101,7 +101,7 @@ class Sandbox:
         """Start the workers. Raises SandboxError, also where the machine cannot give min_isolation."""
         if self._thread is not None:
             raise SandboxError("the sandbox has been started")
-        self._settings["jail"], self.report = jail_settings(self.limits, *self._isolation)
+        self._settings["jail"], self.report = jail_settings(*self._isolation)
         try:
             for core in cores(self.workers):
                 self._pool.append(Worker(self._settings, core))
@@ -135,8 +135,7 @@ class Sandbox:
 
     def submit(self, job: Job) -> "concurrent.futures.Future[Verdict]":
         """Grade a job. Returns at once, from any thread."""
-        row = (job.id, job.program, job.tests, job.entry_point, job.setup, job.profile)
-        task = Task(job, concurrent.futures.Future(), _JSON(row).encode())
+        task = Task(job, concurrent.futures.Future(), _JSON(job.to_row()).encode())
         with self._lock:
             if self._thread is None or self._closing:
                 raise SandboxError("the sandbox is not running: use it in a with block")
@@ -241,7 +240,7 @@ class Sandbox:
         """Hand queued jobs to workers that have room, the emptiest first."""
         with self._lock:
             while self._queue:
-                room = [one for one in self._pool if one.started and not one.slow and len(one.held) < DEPTH]
+                room = [one for one in self._pool if one.has_room]
                 if not room:
                     break
                 worker = min(room, key=lambda worker: len(worker.held))
@@ -250,11 +249,11 @@ class Sandbox:
         for worker in self._pool:
             if worker.unsent:
                 try:
-                    worker.unsent = worker.unsent[worker.socket.send(worker.unsent) :]
+                    del worker.unsent[: worker.socket.send(worker.unsent)]
                 except BlockingIOError:
                     pass
                 except OSError:
-                    worker.unsent = b""  # it is dead: seen at the next read
+                    worker.unsent.clear()  # it is dead: seen at the next read
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.unsent else 0)
             if selector.get_key(worker.socket).events != events:
                 selector.modify(worker.socket, events, worker)

@@ -1,5 +1,6 @@
 """The child processes of one program and the clock that they run against."""
 
+import math
 import os
 import select
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from . import clocks
 from .children import JUDGE, Channel, Child, Zygote, ZygoteDied
 from .jail import wire
+from .jail.judge import STEP_TOLD_S
 from .job import Limits
 
 SLOW_S = 0.05  # a program that runs longer gives the jobs behind it back
@@ -37,11 +39,13 @@ class Run:
 
     def __init__(self, zygote: Zygote, limits: Limits, on_slow: Callable[[], None]):
         self.zygote, self.limits, self.on_slow = zygote, limits, on_slow
+        zygote.limit(limits)
         self.children: list[Child] = []
         self.began = self.test_began = self.program_began = time.monotonic()
         self.judge_began: float | None = None  # while a judge runs
         self.waited_s = -zygote.waits_s()
         self.test_cpu_s = 0.0  # that all had used when the test began
+        self.step_began, self.step_cpu_s = self.began, 0.0  # the same of its present step
         self.spent_s = self.judges_s = 0.0  # CPU time of players, and of judges, that are gone
         self.memory_bytes = 0
 
@@ -91,6 +95,18 @@ class Run:
     def start_test(self) -> None:
         """The next test begins now."""
         self.test_began, self.test_cpu_s = time.monotonic(), sum(self._cpu_s())
+        self.step_began, self.step_cpu_s = self.test_began, self.test_cpu_s
+
+    def _take_step(self, children: tuple[Child, ...]) -> bool:
+        """Whether the test has gone on to another step, which begins now."""
+        if self.limits.step_s is None:
+            return False
+        stepped = any(child.stepped for child in children)
+        if stepped:
+            self.step_began, self.step_cpu_s = time.monotonic(), sum(self._cpu_s())
+        for child in children:
+            child.stepped = False
+        return stepped
 
     def _cpu_s(self) -> tuple[float, float]:
         """CPU time used so far: the program's, the judges'."""
@@ -104,11 +120,16 @@ class Run:
 
     def left_s(self) -> float:
         """Seconds until a limit can be reached, since CPU time runs no faster than wall time; 0 or less: reached."""
-        return min(self._cpu_left_s(), self._wall_left_s())
+        return min(self._cpu_left_s(), self._step_cpu_left_s(), self._wall_left_s())
 
     def _cpu_left_s(self) -> float:
         program_s, judges_s = self._cpu_s()
         return min(self.limits.test_s - (program_s + judges_s - self.test_cpu_s), self.limits.program_s - program_s)
+
+    def _step_cpu_left_s(self) -> float:
+        if self.limits.step_s is None or self.judge_began is None:
+            return math.inf  # a program's own text has the test's limit to load
+        return self.limits.step_s + STEP_TOLD_S - (sum(self._cpu_s()) - self.step_cpu_s)
 
     def _wall_left_s(self) -> float:
         """A crowded machine is no fault of the program: time in which processes waited for a core is not counted."""
@@ -117,6 +138,8 @@ class Run:
             limits.test_s * limits.wall_factor - (now - self.test_began),
             limits.program_s * limits.wall_factor - ((self.judge_began or now) - self.program_began),
         )
+        if limits.step_s is not None and self.judge_began is not None:
+            left_s = min(left_s, (limits.step_s + STEP_TOLD_S) * limits.wall_factor - (now - self.step_began))
         if left_s > 0:
             return left_s
         left_s += sum(clocks.waited_s(child.channel.pid) for child in self.children)
@@ -141,7 +164,7 @@ class Run:
                 poll([child.channel for child in children], 0)
                 for child in children:
                     child.read()
-                if any(child.frames or child.channel.ended for child in children):
+                if self._take_step(children) or any(child.frames or child.channel.ended for child in children):
                     return
             raise Timeout
         if time.monotonic() - self.began >= SLOW_S:
@@ -152,6 +175,7 @@ class Run:
         poll([child.channel for child in children], left_s)
         for child in children:
             child.read()
+        self._take_step(children)
 
 
 def poll(channels: list[Channel], timeout_s: float) -> None:

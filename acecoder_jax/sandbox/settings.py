@@ -11,8 +11,6 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
-from .job import Limits
-
 PYTHON = (sys.executable, "-s", "-S", "-P", "-B")
 PACKAGE = str(Path(__file__).resolve().parent)
 ENVIRONMENT = {
@@ -27,6 +25,13 @@ WARM = (
     "fractions", "functools", "heapq", "itertools", "json", "math", "numbers", "operator", "random", "re", "statistics",
     "string", "time", "typing",
 )  # fmt: skip
+RLIMITS = [  # of the zygote and its children
+    (resource.RLIMIT_CORE, 0),
+    (resource.RLIMIT_NOFILE, 64),
+    (resource.RLIMIT_MEMLOCK, 0),
+    (resource.RLIMIT_MSGQUEUE, 0),
+]
+CHILD_RLIMITS = [(resource.RLIMIT_NPROC, 0)]  # beside those that its job brings
 TIERS = {
     1: "namespaces by root",
     2: "namespaces inside a user namespace",
@@ -54,7 +59,7 @@ class SandboxError(RuntimeError):
 
 
 def jail_settings(
-    limits: Limits, isolation: int | None, min_isolation: int, preload: tuple[str, ...]
+    isolation: int | None, min_isolation: int, preload: tuple[str, ...]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The zygote's configuration as JSON values, and what the machine said of its tier.
 
@@ -77,25 +82,10 @@ def jail_settings(
         "readable": found["readable"],
         "links": found["links"],
         "hidden": found["hidden"],
-        "memory_bytes": limits.memory_bytes,
-        "rlimits": _rlimits(limits),
-        "child_rlimits": _child_rlimits(limits),
+        "rlimits": RLIMITS,
+        "child_rlimits": CHILD_RLIMITS,
     }
     return config, found["report"]
-
-
-def _rlimits(limits: Limits) -> list[tuple[int, int]]:
-    return [
-        (resource.RLIMIT_FSIZE, max(limits.file_bytes, limits.output_bytes + 1)),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, 64),
-        (resource.RLIMIT_MEMLOCK, 0),
-        (resource.RLIMIT_MSGQUEUE, 0),
-    ]
-
-
-def _child_rlimits(limits: Limits) -> list[tuple[int, int]]:
-    return [(resource.RLIMIT_NPROC, 0), (resource.RLIMIT_CPU, int(limits.program_s) + 2)]
 
 
 @functools.cache
@@ -111,9 +101,8 @@ def _probe(isolation: int | None, preload: tuple[str, ...]) -> dict[str, Any]:
         "path": [library, extensions, *dict.fromkeys(str(Path(path).parent) for path in packages)],
         "readable": [library, *packages] + ([] if extensions.startswith(library) else [extensions]),
         "hidden": [path for name in ("site-packages", "dist-packages") if os.path.isdir(path := f"{library}/{name}")],
-        "memory_bytes": 1 << 30,
-        "rlimits": _rlimits(Limits()),
-        "child_rlimits": _child_rlimits(Limits()),
+        "rlimits": RLIMITS,
+        "child_rlimits": CHILD_RLIMITS,
     }
     done = subprocess.run(
         [*PYTHON, "-c", _BOOT_PROBE, PACKAGE, json.dumps(config)],

@@ -40,7 +40,7 @@ class Supervisor:
                 os.sched_setaffinity(0, {config["core"]})
         self.zygote = Zygote(self.jail)
         self.jobs: deque[tuple[int, list[Any]]] = deque()
-        self.buffer = b""
+        self.buffer = bytearray()
 
     def serve(self) -> None:
         """Grade jobs until the host closes the socket."""
@@ -50,8 +50,7 @@ class Supervisor:
                 while not self.jobs:
                     self._receive()
                 number, row = self.jobs.popleft()
-                identity, program, tests, *rest = row
-                self._grade(number, Job(identity, program, tuple(tests), *rest))
+                self._grade(number, Job.from_row(row))
         except HostGone:
             return
         finally:
@@ -61,7 +60,7 @@ class Supervisor:
         broken = ""
         for _ in range(2):
             try:
-                verdict = Grading(job, self.zygote, self.limits, self.options, self._give_back).run()
+                verdict = Grading(job, self.zygote, job.limits or self.limits, self.options, self._give_back).run()
             except HostGone:
                 raise
             except Exception as error:  # whatever the job does to us, the jobs behind it are graded
@@ -78,7 +77,10 @@ class Supervisor:
         data = self.host.recv(1 << 18)
         if not data:
             raise HostGone
-        *lines, self.buffer = (self.buffer + data).split(b"\n")
+        self.buffer += data
+        if b"\n" not in data:
+            return  # the middle of a long job: what is there is not searched again
+        *lines, self.buffer = self.buffer.split(b"\n")
         for line in lines:
             row = json.loads(line)
             self.jobs.append((row["n"], row["job"]))

@@ -18,6 +18,8 @@ from .settings import SandboxError
 
 START_S = 90.0  # a worker that has not started by then never will
 SLACK_S = 30.0  # what a job may take beyond its limits: reading its tests, starting a zygote again
+DEPTH = 24  # jobs that a worker holds: enough to hide the trainer's own delays
+HELD_BYTES = 1 << 20  # of jobs that it holds, beyond which it gets no more: a slow program sends back those behind it
 WALL_SLACK = 10  # and how many times as long on a crowded machine
 _BOOT = "import sys; sys.path.insert(0, sys.argv[3]); from acecoder_jax.sandbox.supervisor import main; main()"
 
@@ -60,7 +62,8 @@ class Worker:
         self.socket.setblocking(False)
         self.held: dict[int, Task] = {}
         self.started = self.slow = False
-        self.received = self.unsent = b""
+        self.received = b""
+        self.unsent = bytearray()  # a job may be many megabytes long: cutting off its front must cost nothing
         self.heard = time.monotonic(), 0.0  # when, on the clock and in its CPU time, it last had nothing to answer for
 
     def wait_until_started(self) -> None:
@@ -99,6 +102,13 @@ class Worker:
             code = "unknown"
         return f"exit code {code}" if self.started else f"a sandbox worker did not start: exit code {code}"
 
+    @property
+    def has_room(self) -> bool:
+        """Whether it may be given another job."""
+        if not self.started or self.slow or len(self.held) >= DEPTH:
+            return False
+        return sum(len(task.line) for task in self.held.values()) < HELD_BYTES
+
     def give(self, number: int, task: Task) -> None:
         """Queue a job for it."""
         if not self.held:
@@ -109,15 +119,17 @@ class Worker:
     def stuck(self, limits: Limits) -> bool:
         """Whether it has been silent for longer than its job can take.
 
-        Its own CPU time tells that at once, which other work on the machine does not stretch; wall time only later.
+        limits: of jobs that have none of their own. Its own CPU time tells that at once, which other work on the
+        machine does not stretch; wall time only later.
         """
         wall_s = time.monotonic() - self.heard[0]
         if not self.started:
             return wall_s > START_S
         if not self.held:
             return False
-        tests = len(next(iter(self.held.values())).job.tests)
-        allowed_s = limits.wall_factor * (limits.program_s + tests * limits.test_s) + SLACK_S
+        job = next(iter(self.held.values())).job
+        limits = job.limits or limits
+        allowed_s = limits.wall_factor * (limits.program_s + len(job.tests) * limits.test_s) + SLACK_S
         return wall_s > WALL_SLACK * allowed_s or clocks.cpu_s(self.process.pid) - self.heard[1] > allowed_s
 
     def kill(self) -> None:

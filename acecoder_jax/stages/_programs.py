@@ -5,25 +5,20 @@ import collections
 import contextlib
 import dataclasses
 import functools
-import queue
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from typing import Any
 
 from acecoder_jax import prompts, writers
 from acecoder_jax.cluster import Work
 from acecoder_jax.sandbox import Job, Limits, Sandbox
-from acecoder_jax.stages import _writing
+from acecoder_jax.stages import _judging, _writing
 from acecoder_jax.store import Row
 from acecoder_jax.types import Verdict
-from acecoder_jax.writers import Reply, Request, Writer, WriterError
+from acecoder_jax.writers import Reply, Request, Writer
 
 COLUMNS: dict[str, type] = {"question": str, "test_cases": list}  # of the questions
-INFRA = "infra"  # the reason of a program that the sandbox could not judge, though it tried several times
-AGAIN = (*writers.FAILURES, INFRA)  # reasons that say nothing about a program
-WINDOW = 256  # programs in the sandbox for each of its workers, beyond which the writer has to wait
 _OWN_TESTS = re.compile(r"^(assert\b|if\s+__name__\b)", re.MULTILINE)
 
 
@@ -54,6 +49,7 @@ class Asking:
 class Judged:
     """A reply and what the sandbox found of its program; no verdict where the writer gave no text.
 
+    reason: why there is nothing to tell of the program, "" where there is; detail: what it was in this case.
     spent_usd: by earlier starts, for the same program in vain.
     """
 
@@ -62,26 +58,14 @@ class Judged:
     reply: Reply
     program: str = ""
     verdict: Verdict | None = None
+    reason: str = ""
+    detail: str = ""
     spent_usd: float = 0.0
 
     @property
     def cost_usd(self) -> float:
         """Of all starts."""
         return self.reply.cost_usd + self.spent_usd
-
-    @property
-    def reason(self) -> str:
-        """Why there is nothing to tell of the program; "" where there is."""
-        if self.verdict is None:
-            return str(self.reply.error)
-        return INFRA if self.verdict.infra else ""
-
-    @property
-    def detail(self) -> str:
-        """What the reason was in this case."""
-        if self.verdict is None:
-            return self.reply.detail
-        return next(filter(None, self.verdict.messages), "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,48 +95,17 @@ def work(
 
 
 def judge(writer: Writer, sandbox: Sandbox, asked: Iterable[Asked]) -> Iterator[Judged]:
-    """What became of the requests, in the order in which it is known. Each program is judged as soon as it is written.
+    """What became of the requests: `_judging.judge`, with the tests of a question as the only part."""
 
-    A writer that has to stop (WriterError) does so when all programs that it wrote have been judged.
-    """
-    waiting: dict[str, Asked] = {}
+    def jobs(one: Asked, program: str) -> dict[str, Job]:
+        row, tests = one.row, tuple(one.row["test_cases"])
+        return {"tests": Job(one.request.key, program, tests, row.get("entry_point"), row.get("setup") or "")}
 
-    def requests() -> Iterator[Request]:
-        for one in asked:
-            waiting[one.request.key] = one
-            yield one.request
-
-    judged = queue.SimpleQueue[tuple[Asked, Reply, str, Future[Verdict]]]()
-    under_way, most = 0, WINDOW * sandbox.workers
-    replies = writer.write(requests())
-    stopped: WriterError | None = None
-    while True:
-        try:
-            reply = next(replies, None)
-        except WriterError as error:
-            stopped, reply = error, None
-        if reply is not None:
-            one = waiting.pop(reply.key)
-            if reply.error is None:
-                program = program_of(reply.text)
-                future = sandbox.submit(_job(one, program))
-                future.add_done_callback(lambda done, which=(one, reply, program): judged.put((*which, done)))  # type: ignore[misc]
-                under_way += 1
-            else:
-                yield Judged(one.row, one.sample, reply, spent_usd=one.spent_usd)
-        while under_way and (reply is None or under_way >= most or not judged.empty()):
-            one, its_reply, program, done = judged.get()
-            under_way -= 1
-            yield Judged(one.row, one.sample, its_reply, program, done.result(), one.spent_usd)
-        if reply is None:
-            break
-    if stopped is not None:
-        raise stopped
-
-
-def _job(one: Asked, program: str) -> Job:
-    row = one.row
-    return Job(one.request.key, program, tuple(row["test_cases"]), row.get("entry_point"), row.get("setup") or "")
+    requests = ((one.request, one) for one in asked)
+    for found in _judging.judge(writer, sandbox, requests, lambda _, text: program_of(text), jobs):
+        one, verdict = found.one, found.verdicts.get("tests")
+        program, why = found.program, (found.reason, found.detail)
+        yield Judged(one.row, one.sample, found.reply, program, verdict, *why, one.spent_usd)
 
 
 def program_of(text: str) -> str:

@@ -18,7 +18,7 @@ from acecoder_jax.training.checkpoint import Position
 from acecoder_jax.training.trainer import Start
 
 # Keys whose change, once accepted, leaves the rollouts on the disk as good as they were.
-SAME_ROLLOUTS = ("sandbox.workers", "sandbox.min_isolation", "checkpoint", "table_rows", "mesh", "decode_mesh")
+SAME_ROLLOUTS = ("sandbox.workers", "sandbox.min_isolation", "checkpoint", "table_rows", "mesh", "decode_mesh", "eval")
 
 
 def lacks(config: ConfigDict, workdir: Path, total: int, position: Position, about: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from acecoder_jax import cluster, curate, ledger, metrics, store
 from acecoder_jax.sandbox import Sandbox
-from acecoder_jax.stages import _programs, _work, _writing
+from acecoder_jax.stages import _judging, _programs, _work, _writing
 from acecoder_jax.stages._programs import Asking, Judged
 from acecoder_jax.store import Row
 from acecoder_jax.types import Status
@@ -37,7 +37,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     questions = _work.read_input(config.questions, _programs.COLUMNS, "questions")
     oracle, rejected = workdir / "oracle.jsonl", workdir / "rejected.jsonl"
     asking = Asking(config.temperature, config.top_p, config.max_tokens, config.shown_tests, config.seed)
-    earlier = _writing.spent_on_failures(rejected, _programs.AGAIN)
+    earlier = _writing.spent_on_failures(rejected, _judging.AGAIN)
     arguments = _writing.writer_args(config, workdir, [oracle, rejected])
     stopped, counts = _writing.until_stopped(
         [row["id"] for row in questions],
@@ -47,7 +47,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
             functools.partial(ask, asking, config.oracle_samples),
         ),
         runner=cluster.make(config.cluster, **config.cluster_args),
-        title="filter", output=oracle, rejected=rejected, retry=(*_programs.AGAIN, *DROPPED),
+        title="filter", output=oracle, rejected=rejected, retry=(*_judging.AGAIN, *DROPPED),
         measure=passed, columns=["tests passed"],
     )  # fmt: skip
     _work.summary("programs of the oracle", counts)

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from acecoder_jax import cluster, ledger, metrics, store
 from acecoder_jax.sandbox import Sandbox
-from acecoder_jax.stages import _programs, _work, _writing
+from acecoder_jax.stages import _judging, _programs, _work, _writing
 from acecoder_jax.stages._programs import Asking
 from acecoder_jax.store import Row
 from acecoder_jax.types import Status
@@ -34,7 +34,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     results, stopped = {}, None
     for model, name in named_models(config).items():
         arguments = _writing.writer_args(config, workdir, [output, rejected]) | {"model": model}
-        earlier = _writing.spent_on_failures(rejected, _programs.AGAIN)
+        earlier = _writing.spent_on_failures(rejected, _judging.AGAIN)
         stopped, counts = _writing.until_stopped(
             [program_id(row["id"], name, k) for row in questions for k in range(config.samples)],
             functools.partial(missing, questions, name, config.samples, earlier),
@@ -42,7 +42,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
                 _programs.work, config.writer, arguments, config.sandbox.to_dict(), config.limits.to_dict(),
                 functools.partial(ask, asking, name),
             ),
-            runner=runner, title=f"sample {name}", output=output, rejected=rejected, retry=_programs.AGAIN,
+            runner=runner, title=f"sample {name}", output=output, rejected=rejected, retry=_judging.AGAIN,
             measure=rates, columns=["pass rate"],
         )  # fmt: skip
         _work.summary(f"programs of {name}", counts)

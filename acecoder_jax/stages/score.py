@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from acecoder_jax import metrics, store
-from acecoder_jax.sandbox import Job, Limits, Sandbox
+from acecoder_jax.sandbox import PROFILES, Job, Limits, Sandbox
 from acecoder_jax.types import Verdict
 
 MAY_CHANGE = ("input", "output", "skip_malformed", "sandbox.workers", "sandbox.min_isolation")
@@ -139,7 +139,11 @@ def problem_of(row: store.Row | str) -> str:
     for key in ("entry_point", "setup", "profile"):
         if not isinstance(row.get(key), str | None):
             return f"{key!r} is not a string"
-    return "" if row.get("profile") in (None, "grading", "stdin") else "'profile' is not grading or stdin"
+    if (profile := row.get("profile")) not in (None, *PROFILES):
+        return f"'profile' is not one of {', '.join(PROFILES)}"
+    if profile == "calls" and not (row.get("entry_point") or "").isidentifier():
+        return "the profile calls wants an 'entry_point'"
+    return ""
 
 
 def jobs(path: str, wanted: Set[str]) -> Iterator[Job]:

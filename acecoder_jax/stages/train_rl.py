@@ -28,7 +28,7 @@ from acecoder_jax.sampling.collector import Collector
 from acecoder_jax.sampling.draw import SamplingParams
 from acecoder_jax.sampling.engine import Engine
 from acecoder_jax.sandbox import Limits, Sandbox
-from acecoder_jax.stages import sft
+from acecoder_jax.stages import _in_loop, sft
 from acecoder_jax.stages._results import Results
 from acecoder_jax.stages._rl_resume import begins_again, digest, go_on, lacks, logp_path, rollout_path
 from acecoder_jax.stages._rl_rows import describe, means, show_samples, speeds, utilisation
@@ -42,7 +42,7 @@ from acecoder_jax.types import Completion, Problem
 
 SEVERAL_PROCESSES = True
 # Keys that a resumed run may change: none of them changes a sample, a reward or an update.
-MAY_CHANGE = ("sandbox.workers", "checkpoint", "table_rows")
+MAY_CHANGE = ("sandbox.workers", "checkpoint", "table_rows", "eval")
 # All that decides the held-out scores of the policy that a run begins with.
 BASE = (
     "model", "sft", "dtype", "seed", "style", "data", "data_path", "heldout_args", "heldout_samples", "max_new_tokens",
@@ -64,6 +64,11 @@ def run(config: ConfigDict, workdir: Path) -> None:
     updates = -(-config.prompts_per_rollout * config.samples_per_prompt // config.minibatch) * config.passes
     algorithm = algorithms.make(config.algorithm, **config.algorithm_args)
     score = rewards.make(config.reward, **config.reward_args)
+    in_loop = _in_loop.make(
+        every=config.eval.every, benchmarks_wanted=config.eval.benchmarks, first=config.eval.first, style=config.style,
+        max_new_tokens=config.max_new_tokens, seed=config.seed,
+        sandbox={key: config.sandbox[key] for key in ("workers", "min_isolation")},
+    )  # fmt: skip
     mesh = parallel.make_mesh(**config.mesh)
     timeline = metrics.Timeline()
     with contextlib.ExitStack() as stack:
@@ -159,6 +164,13 @@ def run(config: ConfigDict, workdir: Path) -> None:
                     with timeline.phase("wait"), contextlib.suppress(Stopped):
                         coming.result().scored()
                     keep(Position(rollout, len(done)), state, done, behavior)
+                seen: dict[str, float] = {}
+                if in_loop.due(rollout + 1):
+                    with timeline.phase("eval"), contextlib.suppress(Stopped):
+                        engine.update(trainer.merged(state.params, base))
+                        seen = in_loop.scores(engine, stop.check)
+                    keep(Position(rollout, len(done)), state, done, behavior)
+            row |= seen
             row |= means(done) | describe(scored, earned, old, ref) | {"staleness": drawn.about["staleness"]}
             row |= speeds(scored, timeline.take() | {"decode": drawn.about["decode_s"]})
             row |= utilisation(flops, row["update_s"], mesh)

@@ -36,10 +36,12 @@ class BudgetSpent(WriterError):  # noqa: N818 - it reads as what happened
 class Request:
     """One text to write.
 
-    key: names the request among those of a run; the reply carries it. messages: of {"role", "content"}.
+    key: names the request among those of a run; the reply carries it. messages: of {"role", "content"}; () for a model
+    that goes on from the bare text of `prefix`, without a chat's format.
     seed: of the noise, so that samples of one prompt differ; None leaves it to the writer.
     schema: the JSON schema that the text should meet, where the writer can see to it.
-    prefix: how the text shall begin; see the writer for what it makes of it.
+    prefix: how the text shall begin; see the writer for what it makes of it. stop: strings that end the text, which
+    ends before them; they are looked for in what the model writes, not in the prefix.
     """
 
     key: str
@@ -50,6 +52,7 @@ class Request:
     seed: int | None = None
     schema: Mapping[str, Any] | None = None
     prefix: str = ""
+    stop: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -49,5 +49,5 @@ class Account:
 
 def estimate(request: Request, text: str) -> tuple[int, int]:
     """Tokens of the prompt and of the text, by their lengths."""
-    prompt = sum(len(message["content"]) for message in request.messages)
+    prompt = sum(len(message["content"]) for message in request.messages) if request.messages else len(request.prefix)
     return -(-prompt // CHARACTERS_A_TOKEN), -(-len(text) // CHARACTERS_A_TOKEN)

@@ -29,7 +29,7 @@ def digest(request: Request, **endpoint: Any) -> str:
         "seed": request.seed,
         "schema": request.schema,
         "prefix": request.prefix,
-    }
+    } | ({"stop": request.stop} if request.stop else {})
     return hashlib.sha256(json.dumps(asked | endpoint, sort_keys=True, default=dict).encode()).hexdigest()
 
 

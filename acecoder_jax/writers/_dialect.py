@@ -1,11 +1,13 @@
 """How a request is put to an endpoint, and what is left out once it has said that it does not know it.
 
-Endpoints differ in JSON schemas, JSON mode, usage in streams, and the name of the limit of tokens. The best is asked
-for; an error that names the part has it replaced by the next best, once for the whole run, and the log says so.
+Endpoints differ in JSON schemas, JSON mode, usage in streams, the name of the limit of tokens, and how many stop
+strings they take. The best is asked for; an error that names the part has it replaced by the next best, once for the
+whole run, and the log says so. A request without messages is one for the completions API.
 """
 
 import dataclasses
 import logging
+import re
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -17,11 +19,13 @@ _log = logging.getLogger(__name__)
 # the prompt alone.
 JSON = ("schema", "object_schema", "object", "none")
 PREFIX = ("message", "continue", "none")
+STOPS = (1024, 4, 0)  # stop strings of a request; OpenAI takes four
 
 
 @dataclasses.dataclass(frozen=True)
 class Dialect:
-    """json: of JSON. usage: ask a stream for its usage. limit: the field for the most tokens.
+    """json: of JSON. usage: ask a stream for its usage. limit: the field for the most tokens. stops: how many stop
+    strings are sent; the text is cut at all of them when it has come.
 
     prefix: how a reply is begun for the model. "message": a last message of the assistant, which llama.cpp's server and
     others go on from; "continue": the same with the flags of vLLM and SGLang; "none": not at all.
@@ -31,6 +35,7 @@ class Dialect:
     prefix: str
     usage: bool = True
     limit: str = "max_tokens"
+    stops: int = STOPS[0]
 
     def __post_init__(self) -> None:
         for name, known in (("json", JSON), ("prefix", PREFIX)):
@@ -38,28 +43,31 @@ class Dialect:
                 raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
 
     def body(self, request: Request, model: str, stream: bool = False) -> dict[str, Any]:
-        """The request as keyword arguments of the client."""
-        messages = [dict(message) for message in request.messages]
-        body: dict[str, Any] = {
-            "model": model,
-            "messages": messages,
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            self.limit: request.max_tokens,
-        }
+        """The request as keyword arguments of the client: with a "prompt" for its completions, else for its chats."""
+        asked = (
+            self._chat(request) if request.messages else {"prompt": request.prefix, "max_tokens": request.max_tokens}
+        )
+        body: dict[str, Any] = {"model": model, **asked, "temperature": request.temperature, "top_p": request.top_p}
         if request.seed is not None:
             body["seed"] = request.seed
-        if request.prefix and self.prefix != "none":
-            messages.append({"role": "assistant", "content": request.prefix})
-            if self.prefix == "continue":
-                body["extra_body"] = {"add_generation_prompt": False, "continue_final_message": True}
-        if request.schema is not None and self.json != "none":
-            body["response_format"] = self._format(dict(request.schema))
+        if stop := request.stop[: self.stops]:
+            body["stop"] = list(stop)
         if stream:
             body["stream"] = True
             if self.usage:
                 body["stream_options"] = {"include_usage": True}
         return body
+
+    def _chat(self, request: Request) -> dict[str, Any]:
+        messages = [dict(message) for message in request.messages]
+        asked: dict[str, Any] = {"messages": messages, self.limit: request.max_tokens}
+        if request.prefix and self.prefix != "none":
+            messages.append({"role": "assistant", "content": request.prefix})
+            if self.prefix == "continue":
+                asked["extra_body"] = {"add_generation_prompt": False, "continue_final_message": True}
+        if request.schema is not None and self.json != "none":
+            asked["response_format"] = self._format(dict(request.schema))
+        return asked
 
     def _format(self, schema: dict[str, Any]) -> dict[str, Any]:
         if self.json == "schema":
@@ -68,7 +76,7 @@ class Dialect:
 
     def begun(self, request: Request) -> str:
         """What the text of a reply has to begin with, since the model went on from it."""
-        return request.prefix if self.prefix != "none" else ""
+        return request.prefix if self.prefix != "none" or not request.messages else ""
 
     def without(self, complaint: str, body: Mapping[str, Any]) -> "Dialect | None":
         """The next best after an error with this complaint; None where it is about something else."""
@@ -79,6 +87,8 @@ class Dialect:
             return dataclasses.replace(self, usage=False)
         if self.limit == "max_tokens" and "max_completion_tokens" in complaint:
             return dataclasses.replace(self, limit="max_completion_tokens")
+        if "stop" in body and re.search(r"\bstop\b", complaint):
+            return dataclasses.replace(self, stops=next(stops for stops in STOPS if stops < len(body["stop"])))
         return None
 
 

@@ -1,6 +1,7 @@
 """What an endpoint has said in answer to one attempt, gathered as it comes: a lost connection leaves what has come."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from acecoder_jax.writers._faults import BadReply
@@ -17,8 +18,12 @@ class Heard:
     usage: tuple[int, int] | None = None
 
     def whole(self, completion: Any) -> None:
-        """Takes in a reply that came in one piece. BadReply where it is no chat completion."""
+        """Takes in a reply that came in one piece. BadReply where it is no completion."""
         choice = _choice(completion)
+        if isinstance(getattr(choice, "text", None), str):  # of the completions API
+            self.text, self.finish = choice.text, ENDS.get(choice.finish_reason, "stop")
+            self._usage(completion)
+            return
         message = getattr(choice, "message", None)
         content = getattr(message, "content", None)
         refused = content is None and bool(getattr(message, "refusal", None))
@@ -32,7 +37,7 @@ class Heard:
         """Takes in a piece of a stream."""
         if getattr(chunk, "choices", None):
             choice = _choice(chunk)
-            content = getattr(getattr(choice, "delta", None), "content", None)
+            content = getattr(getattr(choice, "delta", None), "content", None) or getattr(choice, "text", None)
             if isinstance(content, str):
                 self.text += content
             if getattr(choice, "finish_reason", None):
@@ -45,6 +50,13 @@ class Heard:
         """BadReply where a stream has ended without saying why."""
         if not self.finish:
             raise BadReply("the stream ended in the middle of the reply")
+
+    def stop_at(self, stops: Sequence[str]) -> bool:
+        """Ends the text before the first stop string, where there is one: not every endpoint looks for all of them."""
+        places = [place for stop in stops if (place := self.text.find(stop)) >= 0]
+        if places:
+            self.text, self.finish = self.text[: min(places)], "stop"
+        return bool(places)
 
     def _usage(self, of: Any) -> None:
         usage = getattr(of, "usage", None)

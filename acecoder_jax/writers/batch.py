@@ -19,7 +19,7 @@ from acecoder_jax.writers import Reply, Request, WriterError, _faults
 from acecoder_jax.writers._account import Account, estimate
 from acecoder_jax.writers._cache import digest
 from acecoder_jax.writers._client import Access
-from acecoder_jax.writers._dialect import Dialect
+from acecoder_jax.writers._dialect import STOPS, Dialect
 from acecoder_jax.writers._heard import Heard
 from acecoder_jax.writers._records import Record, Records
 
@@ -64,13 +64,16 @@ class Batches:
         self.model = model
         self.account = Account(price_in_usd, price_out_usd, budget_usd, spent_usd)
         self._access = Access(base_url, model, key_env)
-        self._dialect, self._records = Dialect(json, "none"), Records(Path(folder))
+        self._dialect, self._records = Dialect(json, "none", stops=STOPS[1]), Records(Path(folder))
         self._attempts, self._backoff, self._poll_s = attempts, (backoff_s, backoff_cap_s), poll_s
         self._size, self._open = batch_requests, open_batches
         self._client = self._access.plain(timeout_s)
 
     def write(self, requests: Iterable[Request]) -> Iterator[Reply]:
-        """See Writer."""
+        """See Writer. ValueError for a request without messages: a batch holds chats."""
+        requests = list(requests)
+        if bare := [one.key for one in requests if not one.messages]:
+            raise ValueError(f"a batch holds chats, and {bare[0]!r} has no messages: write bare texts with an endpoint")
         wanted = {digest(one, base_url=self._access.base_url, model=self.model): one for one in requests}
         for name, line in self._records.collected(wanted):
             reply = self._reply(wanted[name], line)
@@ -194,6 +197,7 @@ class Batches:
         except (_faults.BadReply, TypeError) as error:
             return Reply(request.key, error="bad_reply", detail=str(error))
         prompt, written = heard.usage or estimate(request, heard.text)
+        heard.stop_at(request.stop)
         return Reply(request.key, heard.text, heard.finish, prompt, written, self.account.cost(prompt, written))
 
     def _call(self, call: Callable[[], T], again: Callable[[], Any] | None = None) -> T:

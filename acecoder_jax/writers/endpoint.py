@@ -206,7 +206,8 @@ class Endpoint:
         return None
 
     async def _attempt(self, body: dict[str, Any], heard: Heard) -> None:
-        response = await self._client.chat.completions.with_raw_response.create(**body)
+        api: Any = self._client.completions if "prompt" in body else self._client.chat.completions
+        response = await api.with_raw_response.create(**body)
         if (wait_s := _faults.used_up(response.headers)) is not None:
             self._gate.close_for(min(wait_s, self._patience_s))
         parsed: Any = response.parse()
@@ -222,8 +223,9 @@ class Endpoint:
 
     def _text(self, request: Request, heard: Heard, finish: str, tried: "_Tried") -> Reply:
         prompt, written = self._tokens(request, heard)
-        text = self._tongue.dialect.begun(request) + heard.text
         cost = tried.cost_usd + (self.account.cost(prompt, written) if finish != "cut" else 0.0)
+        finish = "stop" if heard.stop_at(request.stop) else finish
+        text = self._tongue.dialect.begun(request) + heard.text
         return Reply(request.key, text, finish, prompt, written, cost, attempts=tried.sent)
 
     def _failure(self, request: Request, tried: "_Tried") -> Reply:

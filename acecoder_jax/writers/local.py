@@ -2,7 +2,7 @@
 
 The engine takes requests while it decodes, so those of a long source need not be at hand at once. A text is a function
 of the seed, the request's key and its seed, whatever else is under way. Replies cannot be held to a JSON schema; a
-prefix is put before what the model writes.
+prefix is put before what the model writes. A request without messages is the tokens of its prefix alone.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -91,23 +91,12 @@ class Local:
                 return
             if request.key in under_way:
                 raise ValueError(f"two requests under way have the key {request.key!r}")
-            asked = self._asked(request)
+            asked = to_engine(self._engine.tokenizer, request)
             try:
                 decoding.add(asked)
                 under_way[request.key] = request
             except ValueError as error:
                 refused.append(self._reply(request, failed(asked, str(error))))
-
-    def _asked(self, request: Request) -> engines.Request:
-        words = self._engine.tokenizer
-        chat = [dict(message) for message in request.messages]
-        prompt = prompts.render_chat(words, chat, add_generation_prompt=True)
-        if request.prefix:
-            prompt += words.encode(request.prefix, add_special_tokens=False)
-        sampling = SamplingParams(
-            temperature=request.temperature, top_p=request.top_p, max_new_tokens=request.max_tokens
-        )
-        return engines.Request(request.key, tuple(prompt), sampling, sample=request.seed or 0)
 
     @staticmethod
     def _reply(request: Request, completion: Completion) -> Reply:
@@ -115,6 +104,18 @@ class Local:
         if completion.error:
             return Reply(request.key, error="bad_request", detail=completion.error)
         return Reply(request.key, request.prefix + completion.text, completion.finish_reason, prompt, written)
+
+
+def to_engine(words: Any, request: Request) -> engines.Request:
+    """A request as the engine takes it, in the tokens of `words`; its key is the problem, its seed the sample."""
+    chat = [dict(message) for message in request.messages]
+    prompt = prompts.render_chat(words, chat, add_generation_prompt=True) if chat else []
+    # A bare text is read as the model's own pieces of text were: with a token before it where it had one.
+    prompt += words.encode(request.prefix, add_special_tokens=not chat)
+    sampling = SamplingParams(
+        temperature=request.temperature, top_p=request.top_p, max_new_tokens=request.max_tokens, stop=request.stop
+    )
+    return engines.Request(request.key, tuple(prompt), sampling, sample=request.seed or 0)
 
 
 make = Local

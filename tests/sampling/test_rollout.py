@@ -1,7 +1,6 @@
 """Problems to scored completions, with an engine and a sandbox that do as they are told."""
 
 import dataclasses
-import itertools
 import types
 from concurrent.futures import Future
 from typing import Any
@@ -172,13 +171,6 @@ def test_a_rollout_is_read_back_to_the_bit(tmp_path):
     file = tmp_path / "rollouts" / "000002.jsonl"
     rollout.save(file, scored, {"config": "a1", "decode_s": 0.1})
     assert rollout.load(file) == ({"config": "a1", "decode_s": 0.1}, scored)
-
-
-def test_pass_at_k_counts_the_draws():
-    for samples, passed in [(1, 0), (1, 1), (4, 0), (4, 1), (4, 3), (5, 2)]:
-        for k in range(1, samples + 1):
-            draws = list(itertools.combinations([True] * passed + [False] * (samples - passed), k))
-            assert rollout.pass_at_k(samples, passed, k) == pytest.approx(sum(map(any, draws)) / len(draws))
 
 
 class TestEvaluate:

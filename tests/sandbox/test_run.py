@@ -14,6 +14,9 @@ class Zygote:
 
     waited_s = 0.0
 
+    def limit(self, limits):
+        pass
+
     def waits_s(self):
         return self.waited_s
 

@@ -7,7 +7,7 @@ import tempfile
 
 import pytest
 
-from acecoder_jax.sandbox import Limits, Sandbox, SandboxError
+from acecoder_jax.sandbox import Sandbox, SandboxError
 from acecoder_jax.sandbox.settings import GUARANTEES, TIERS, describe, jail_settings
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -53,14 +53,14 @@ def test_a_tier_that_cannot_be_had_is_refused_with_what_is_missing(monkeypatch):
     answer = {"report": {"tier": 3}, "refused": {1: "needs root", 2: "unshare: Operation not permitted"}}
     monkeypatch.setattr(settings, "_probe", lambda isolation, preload: answer)
     with pytest.raises(SandboxError, match=r"tier 3 is the best.*min_isolation is 2.*needs root.*not permitted"):
-        jail_settings(Limits(), None, 2, ())
+        jail_settings(None, 2, ())
 
 
 def test_unknown_tiers_and_packages():
     with pytest.raises(SandboxError, match="from 1 to 4"):
-        jail_settings(Limits(), None, 5, ())
+        jail_settings(None, 5, ())
     with pytest.raises(SandboxError, match="not installed"):
-        jail_settings(Limits(), None, 4, ("no_such_package",))
+        jail_settings(None, 4, ("no_such_package",))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 import pytest
 
 from acecoder_jax import prompts
-from acecoder_jax.stages import _programs
+from acecoder_jax.stages import _judging, _programs
 from acecoder_jax.stages._programs import Asking
 from acecoder_jax.types import Status, Verdict
 from acecoder_jax.writers import WriterError
@@ -122,7 +122,7 @@ def test_a_program_is_judged_and_told_before_the_next_one_is_written():
 
 
 def test_the_writer_goes_on_while_programs_are_judged_but_not_without_end(monkeypatch):
-    monkeypatch.setattr(_programs, "WINDOW", 3)
+    monkeypatch.setattr(_judging, "WINDOW", 3)
     events: list[str] = []
     sandbox = FakeSandbox(events, at_once=False)
 
@@ -151,7 +151,7 @@ def test_what_has_no_verdict_has_a_reason():
         "q000": ("", "the worker died"), "q001": ("timeout", "too slow"), "q002": ("infra", "the worker died"),
         "q003": ("", "the worker died"),
     }  # fmt: skip
-    assert set(_programs.AGAIN) >= {"timeout", "infra"}
+    assert set(_judging.AGAIN) >= {"timeout", "infra"}
 
 
 def test_a_writer_that_has_to_stop_loses_no_program():

@@ -123,7 +123,7 @@ TOLD = {
     7: ", id 'a': the id has been used",
     8: ", id 'd': 'setup' is not a string",
     9: ": no 'id'",
-    10: ", id 'e': 'profile' is not grading or stdin",
+    10: ", id 'e': 'profile' is not one of grading, stdin, calls",
 }
 
 

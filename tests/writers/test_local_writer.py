@@ -58,3 +58,24 @@ def test_a_checkpoint_writes(checkpoint):
         assert [refused[key].error for key in ("x" * 500, "a", "b")] == ["bad_request", None, "bad_request"]
         assert "max_prompt_tokens" in refused["x" * 500].detail
         assert [reply.error for reply in writer.write(ask("y" * 500))] == ["bad_request"]
+
+
+def test_a_bare_text_and_what_ends_it(checkpoint):
+    """Without messages the prompt is the tokens of the prefix; the text ends before a stop string."""
+    knobs = {"model": checkpoint, "max_prompt_tokens": 64, "max_new_tokens": 8, "dtype": "float32", "engine": ENGINE}
+    words = tokenizer.load(checkpoint)
+    with writers.make("local", **knobs) as writer:
+
+        def go_on(text, **more):
+            (reply,) = writer.write([Request("a", (), prefix=text, max_tokens=8, temperature=0.0, **more)])
+            return reply
+
+        whole = go_on("def add(")
+        assert whole.text.startswith("def add(") and whole.prompt_tokens == len(words.encode("def add("))
+        written = whole.text.removeprefix("def add(")
+        assert len(written) > 2
+        stop = written[2:4]
+        cut = go_on("def add(", stop=("never", stop))
+        assert cut.text == "def add(" + written[: written.index(stop)] and cut.finish == "stop"
+        assert cut.completion_tokens <= whole.completion_tokens
+        assert go_on("").error == "bad_request"

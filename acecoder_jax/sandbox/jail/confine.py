@@ -57,8 +57,7 @@ def enter(config: dict[str, Any]) -> dict[str, Any]:
         mapped_bytes = int(file.read().split()[0]) * resource.getpagesize()
     if tier <= 2:
         _build_root(config["readable"], config["links"], config["hidden"])
-    whole = config["memory_bytes"] + mapped_bytes
-    for kind, limit in (*config["rlimits"], (resource.RLIMIT_AS, whole)):
+    for kind, limit in config["rlimits"]:
         resource.setrlimit(kind, (limit, limit))
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     landlock = tier == 3 or (tier < 3 and kernel.landlock_abi() > 0)
@@ -69,7 +68,8 @@ def enter(config: dict[str, Any]) -> dict[str, Any]:
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     kernel.install(kernel.pack_filter(kernel.jail_filter()))
     child_filter = not _fork_is_stopped(config["child_rlimits"])
-    return {"tier": tier, "landlock": landlock, "uid_dropped": uid_dropped, "child_filter": child_filter}
+    held = {"tier": tier, "landlock": landlock, "uid_dropped": uid_dropped, "child_filter": child_filter}
+    return held | {"mapped_bytes": mapped_bytes}
 
 
 def _mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:

@@ -9,7 +9,8 @@ import fractions
 import math
 import os
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import wire
@@ -17,6 +18,9 @@ from .codec import Refused, encode
 from .decode import decode
 from .errors import MAX_MESSAGE
 from .peer import Gone, Peer
+
+STEP = "sandbox_step"  # what a test calls before each of its steps
+STEP_TOLD_S = 0.05  # it is told no oftener than this, since most steps take microseconds
 
 PROVIDED: dict[str, Any] = {  # names that tests use without importing them, since programs usually have
     "Counter": collections.Counter,
@@ -29,6 +33,7 @@ PROVIDED: dict[str, Any] = {  # names that tests use without importing them, sin
     "date": datetime.date,
     "timedelta": datetime.timedelta,
     "timezone": datetime.timezone,
+    STEP: None,  # made for each test, by serve
 }
 MODULES = [
     "bisect", "cmath", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "itertools",
@@ -55,12 +60,28 @@ def serve(stream: wire.Stream, link: wire.Stream) -> None:
     namespace: dict[str, Any] = {"__name__": "test", "__builtins__": __builtins__}
     namespace.update(provide(provided))
     namespace.update((name, _stub(peer, name)) for name in stubs)
+    if STEP in provided:
+        namespace[STEP] = _step(stream)
     verdict = run_test(test, setup, namespace)
     if peer.refused and verdict[0] == "pass":  # the test caught the refusal
         verdict = "fail", peer.refused
     if peer.unsent:
         verdict = "error", peer.unsent
     stream.send(wire.VERDICT, encode(verdict))
+
+
+def _step(stream: wire.Stream) -> Callable[[], None]:
+    """Tells the supervisor that another step begins, where the present one has taken long enough to matter."""
+    told = time.monotonic()
+
+    def step() -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= STEP_TOLD_S:
+            told = now
+            stream.send(wire.STEP)
+
+    return step
 
 
 def _stub(peer: Peer, name: str) -> Any:

@@ -15,6 +15,7 @@ _ANCILLARY = _socket.CMSG_SPACE(_FD.size)
 PROGRAM, CALLS, LINK, INSIDE, STDIN, TEST = b"P"[0], b"C"[0], b"J"[0], b"I"[0], b"S"[0], b"T"[0]
 # From a player or a judge to the supervisor.
 HELLO, LOADED, NOT_LOADED, VERDICT, OUTPUT = b"h"[0], b"o"[0], b"n"[0], b"t"[0], b"u"[0]
+STEP = b"p"[0]  # of a judge alone: its test goes on to another step
 # Between a judge and a player, and in answer to CALLS.
 CALL, MORE = b"c"[0], b"m"[0]
 VALUE, CHANGED, RAISED, REFUSED = b"v"[0], b"w"[0], b"e"[0], b"x"[0]

@@ -3,6 +3,7 @@
 It reads orders from one socket: packets of pairs (order, slot), with the child's descriptors beside them.
     F slot  fork a player in this slot: 1 descriptor, its channel
     J slot  fork a judge: 2 descriptors, its channel and its link to the player
+    L 0     with LIMITS behind it: what the children may use that are forked from now on
     S slot  fork a player of the stdin profile: 3 descriptors, its channel, stdin and stdout
     R slot  reap the slot's child, which is dead or dying, and report (slot, wait status, user s, system s, peak bytes)
 Which children run, for how long, and who is killed, is the supervisor's business.
@@ -24,6 +25,7 @@ from . import confine, judge, kernel, player, script
 from .rehearsal import rehearse
 
 REPORT = struct.Struct("<BiddQ")
+LIMITS = struct.Struct("<QQQ")  # CPU seconds, bytes of memory beyond those that the zygote has, bytes of a file
 _DESCRIPTORS = {ord("F"): 1, ord("J"): 2, ord("S"): 3}
 _MAX_DESCRIPTORS = 8
 
@@ -73,15 +75,27 @@ class Forker:
 
     def __init__(self, config: dict[str, Any], report: dict[str, Any]):
         self.limits = config["child_rlimits"]
+        self.mapped_bytes = report["mapped_bytes"]
+        self.of_job: list[tuple[int, int]] | None = None
         self.filter = kernel.pack_filter(kernel.no_fork_filter()) if report["child_filter"] else None
         self.orphan_dies = report["tier"] >= 3  # in a pid namespace all die with the first process, this one
+
+    def limit(self, packed: bytes) -> None:
+        """Take the limits of the children to come."""
+        cpu_s, memory_bytes, file_bytes = LIMITS.unpack(packed)
+        kinds = resource.RLIMIT_CPU, resource.RLIMIT_AS, resource.RLIMIT_FSIZE
+        limits = cpu_s, self.mapped_bytes + memory_bytes, file_bytes
+        self.of_job = [*zip(kinds, limits, strict=True)]
 
     def become(self, order: int, fds: list[int]) -> None:
         """Be a player or a judge. Never returns."""
         try:
             if self.orphan_dies:
                 kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-            for kind, limit in self.limits:
+            assert self.of_job is not None  # no child without limits
+            for kind, limit in (*self.limits, *self.of_job):
+                hard = resource.getrlimit(kind)[1]  # the host's own may be below
+                limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
                 resource.setrlimit(kind, (limit, limit))
             if self.filter is not None:
                 kernel.install(self.filter)
@@ -102,6 +116,9 @@ def _serve(control_fd: int, forker: Forker) -> None:
         fds = [
             fd for _, _, content in ancillary for (fd,) in struct.iter_unpack("=i", content[: len(content) // 4 * 4])
         ]
+        if packet[0] == ord("L"):
+            forker.limit(packet[2:])
+            continue
         for at in range(0, len(packet), 2):
             order, slot = packet[at], packet[at + 1]
             if order == ord("R"):
