@@ -17,6 +17,7 @@ from typing import Any
 
 from acecoder_jax import plugins
 from acecoder_jax.sandbox import Job, Limits
+from acecoder_jax.types import Verdict
 
 KINDS = ("chat", "base")  # models that take turns, and models that go on from a text
 
@@ -106,6 +107,10 @@ class Benchmark:
     official: Callable[[Path, Sequence[Answer]], Path]
     sandbox: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    def passed(self, verdicts: Mapping[str, Verdict]) -> dict[str, bool]:
+        """Score by score, whether an answer passes, of the verdicts on all parts of its task."""
+        return {score: all(verdicts[part].passed for part in parts) for score, parts in self.scores.items()}
+
 
 def make(name: str, **knobs: Any) -> Benchmark:
     """The benchmark of a name. ValueError for an unknown name or knob; it lists those that exist."""
@@ -113,3 +118,10 @@ def make(name: str, **knobs: Any) -> Benchmark:
         raise ValueError(f"unknown benchmark {name!r}; acecoder_jax/benchmarks has {', '.join(names)}")
     module = importlib.import_module(f"{__name__}.{name}")
     return plugins.call(f"the benchmark {name!r}", module.make, knobs)
+
+
+def make_entry(entry: Mapping[str, Any], key: str) -> Benchmark:
+    """`make` of an entry of the list config.KEY: {"name": ..., **knobs}. ValueError for one without a name."""
+    if "name" not in entry:
+        raise ValueError(f"config.{key}: the entry {dict(entry)} has no 'name'")
+    return make(**entry)

@@ -5,11 +5,13 @@ a call costs tens of microseconds, and each is a step with a time limit of its o
 """
 
 import base64
+import functools
 import zlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from acecoder_jax import prompts
-from acecoder_jax.benchmarks import Part, Prompt, Task, _evalplus_jailed, _sanitize
+from acecoder_jax.benchmarks import Benchmark, Part, Prompt, Task, _evalplus_jailed, _samples, _sanitize
 from acecoder_jax.benchmarks._evalplus_truth import JAILED, MEMORY_BYTES, Problem, Result
 from acecoder_jax.sandbox import Limits
 
@@ -48,6 +50,24 @@ def {name}(*given, piece=None):
 """
 # Mere objects, such as matches of a regex, do not travel; whether there is one is all that counts here.
 _NOT_NONE = "found = found if own.isinstance(found, own.bool) else found is not None"
+
+
+def benchmark(name: str, tasks: Sequence[Task], base_stop: Sequence[str], **sandbox: Any) -> Benchmark:
+    """The benchmark of these tasks, with the scores that their parts allow: NAME is base, NAME_plus all that there is.
+
+    base_stop: what ends a base model's reply, beside what ends any. sandbox: what it wants beside SANDBOX.
+    """
+    has = tuple(tasks[0].parts)
+    scores = {name: ("base",)} if "base" in has else {}
+    return Benchmark(
+        name=name,
+        tasks=tuple(tasks),
+        scores=scores | ({f"{name}_plus": has} if "plus" in has else {}),
+        prompt=functools.partial(prompt, base_stop=base_stop),
+        program=program,
+        official=_samples.write,
+        sandbox=SANDBOX | sandbox,
+    )
 
 
 def prompt(task: Task, kind: str, base_stop: Sequence[str]) -> Prompt:

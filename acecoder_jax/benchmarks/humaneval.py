@@ -9,10 +9,9 @@
 """
 
 import ast
-import functools
 from typing import Any
 
-from acecoder_jax.benchmarks import Benchmark, Part, Task, _evalplus, _evalplus_rows, _samples
+from acecoder_jax.benchmarks import Benchmark, Part, Task, _evalplus, _evalplus_rows
 from acecoder_jax.benchmarks._evalplus_truth import MEMORY_BYTES, Problem, find
 from acecoder_jax.sandbox import Limits
 
@@ -50,19 +49,7 @@ def make(
         tasks = _hub(rows, base, count_find_zero)
     else:
         tasks = [_task(row, {"base": part}) for (_, row), part in zip(rows, _originals(rows).values(), strict=True)]
-    scores: dict[str, tuple[str, ...]] = {"humaneval": ("base",), "humaneval_plus": ("base", "plus")}
-    has = tuple(tasks[0].parts)
-    if "base" not in has:
-        scores = {"humaneval_plus": ("plus",)}
-    return Benchmark(
-        name="humaneval",
-        tasks=tuple(tasks),
-        scores={score: needs for score, needs in scores.items() if set(needs) <= set(has)},
-        prompt=functools.partial(_evalplus.prompt, base_stop=BASE_STOP),
-        program=_evalplus.program,
-        official=_samples.write,
-        sandbox=_evalplus.SANDBOX,
-    )
+    return _evalplus.benchmark("humaneval", tasks, BASE_STOP)
 
 
 def _task(row: dict[str, Any], parts: dict[str, Part]) -> Task:

@@ -12,11 +12,10 @@ is about its own selection (378 problems in v0.2.0), as EvalPlus counts it.
 
 import ast
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
-from acecoder_jax.benchmarks import Benchmark, Part, Task, _evalplus, _evalplus_rows, _mbpp_inputs, _samples
+from acecoder_jax.benchmarks import Benchmark, Part, Task, _evalplus, _evalplus_rows, _mbpp_inputs
 from acecoder_jax.benchmarks._evalplus_truth import MEMORY_BYTES, Problem, find
 from acecoder_jax.data import _rows, mbpp
 from acecoder_jax.sandbox import Limits
@@ -61,17 +60,8 @@ def make(path: str | None = None, plus: bool = True, split: str = "test") -> Ben
             tasks = _hub(rows, plus)
         else:
             tasks = _google(mbpp.rows(path, split))
-    has = set(tasks[0].parts)
-    scores: dict[str, tuple[str, ...]] = {"mbpp": ("base",), "mbpp_plus": ("base", "plus")}
-    return Benchmark(
-        name="mbpp",
-        tasks=tuple(tasks),
-        scores={score: needs for score, needs in scores.items() if set(needs) <= has},
-        prompt=functools.partial(_evalplus.prompt, base_stop=BASE_STOP),
-        program=_evalplus.program,
-        official=_samples.write,
-        sandbox=_evalplus.SANDBOX | {"allow_inside": True},  # test 367 builds its trees from a class of the program's
-    )
+    # Test 367 builds its trees from a class of the program's.
+    return _evalplus.benchmark("mbpp", tasks, BASE_STOP, allow_inside=True)
 
 
 def _google(rows: list[tuple[str, dict[str, Any]]]) -> list[Task]:

@@ -94,9 +94,8 @@ def to_row(bench: Benchmark, task: Task, sample: int, found: Judged, tests: str)
     row: Row = {"id": answer_id(bench, task.id, sample), "benchmark": bench.name, "task": task.id, "sample": sample}
     if found.reason:
         return row | {"reason": found.reason, "detail": found.detail}
-    passed = {part: verdict.passed for part, verdict in found.verdicts.items()}
     return row | {
-        "passed": {score: all(passed[part] for part in parts) for score, parts in bench.scores.items()},
+        "passed": bench.passed(found.verdicts),
         "message": found.detail, "finish": found.reply.finish, "tokens": found.reply.completion_tokens,
         "reply": found.reply.text, "program": found.program, "tests": tests,
         "statuses": {part: [one.value for one in verdict.statuses] for part, verdict in found.verdicts.items()},

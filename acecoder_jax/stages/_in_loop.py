@@ -2,8 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,10 @@ from acecoder_jax.benchmarks import Benchmark, Task
 from acecoder_jax.sampling import rollout as rollouts
 from acecoder_jax.sampling.engine import Engine
 from acecoder_jax.sandbox import Limits, Sandbox
+from acecoder_jax.stages import _judging
 from acecoder_jax.stages._answers import Asking, answer_id
-from acecoder_jax.types import Record, Verdict
-from acecoder_jax.writers import local
+from acecoder_jax.types import Record
+from acecoder_jax.writers import Reply, Request, local
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,26 +63,30 @@ class InLoop:
     ) -> list[Answered]:
         """In one process, in the order of the tasks."""
         wants = dict(bench.sandbox)
-        by_key = {answer_id(bench, task.id, 0): task for task in tasks}
-        asked = {key: self.asking.request(bench, task, 0) for key, task in by_key.items()}
-        judging: dict[str, dict[str, Future[Verdict]]] = {}
+        passed: dict[str, tuple[bool, ...]] = {}
         with Sandbox(limits=Limits(**wants.pop("limits", {})), quiet=True, **self.sandbox, **wants) as sandbox:
-            requests = [local.to_engine(engine.tokenizer, request) for request in asked.values()]
-            for completion in engine.generate(requests, "evaluate", check):
-                if completion.error:  # such as a prompt that is too long for the engine
-                    continue
-                key = completion.problem_id
-                task, text = by_key[key], asked[key].prefix + completion.text
-                program = self.asking.program(bench, task, key, text)
-                judging[key] = {part: sandbox.submit(job) for part, job in task.jobs(program, key).items()}
-            found = {key: {part: one.result() for part, one in parts.items()} for key, parts in judging.items()}
-        return [Answered(task.id, _passed(bench, found.get(key, {}))) for key, task in by_key.items()]
+            for found in _judging.judge(
+                Hand(engine, check), sandbox, ((self.asking.request(bench, task, 0), task) for task in tasks),
+                lambda task, text: self.asking.program(bench, task, answer_id(bench, task.id, 0), text),
+                lambda task, program: task.jobs(program, answer_id(bench, task.id, 0)),
+            ):  # fmt: skip
+                passed[found.one.id] = () if found.reason else tuple(bench.passed(found.verdicts).values())
+        return [Answered(task.id, passed[task.id]) for task in tasks]
 
 
-def _passed(bench: Benchmark, verdicts: Mapping[str, Verdict]) -> tuple[bool, ...]:
-    if not verdicts or any(verdict.infra for verdict in verdicts.values()):
-        return ()
-    return tuple(all(verdicts[part].passed for part in parts) for parts in bench.scores.values())
+@dataclasses.dataclass(frozen=True)
+class Hand:
+    """An engine that others use too, as a writer. check: see `Engine.generate`."""
+
+    engine: Engine
+    check: Callable[[], None]
+
+    def write(self, requests: Iterable[Request]) -> Iterator[Reply]:
+        """A reply for each request as it finishes; an error for one that the engine refuses, such as a long prompt."""
+        asked = {request.key: request for request in requests}
+        wanted = [local.to_engine(self.engine.tokenizer, request) for request in asked.values()]
+        for completion in self.engine.generate(wanted, "evaluate", self.check):
+            yield local.to_reply(asked[completion.problem_id], completion)
 
 
 def make(
@@ -95,10 +99,7 @@ def make(
     """
     found = []
     for entry in benchmarks_wanted if every else ():
-        knobs = dict(entry)
-        if "name" not in knobs:
-            raise ValueError(f"config.eval.benchmarks: the entry {knobs} has no 'name'")
-        bench = benchmarks.make(knobs.pop("name"), **knobs)
+        bench = benchmarks.make_entry(entry, "eval.benchmarks")
         found.append((bench, bench.tasks[: first or None]))
     scores = [score for bench, _ in found for score in bench.scores]
     if twice := sorted({score for score in scores if scores.count(score) > 1}):

@@ -84,10 +84,7 @@ def make_benchmarks(entries: Sequence[Mapping[str, Any]], data_path: str) -> lis
         raise ValueError("config.data_path is for a single benchmark: give each of several a 'path' in benchmarks")
     benches = []
     for entry in entries:
-        knobs = dict(entry) | ({"path": data_path} if data_path else {})
-        if "name" not in knobs:
-            raise ValueError(f"config.benchmarks: the entry {dict(entry)} has no 'name'")
-        benches.append(benchmarks.make(knobs.pop("name"), **knobs))
+        benches.append(benchmarks.make_entry(dict(entry) | ({"path": data_path} if data_path else {}), "benchmarks"))
     names = [bench.name for bench in benches] + [score for bench in benches for score in {*bench.scores} - {bench.name}]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"config.benchmarks: two of them have the name or the score {', '.join(twice)}")

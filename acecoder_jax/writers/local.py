@@ -66,7 +66,7 @@ class Local:
             for completion in decoding:
                 yield from refused
                 refused.clear()
-                yield self._reply(under_way.pop(completion.problem_id), completion)
+                yield to_reply(under_way.pop(completion.problem_id), completion)
                 self._add(decoding, source, under_way, refused)
         yield from refused
 
@@ -96,14 +96,7 @@ class Local:
                 decoding.add(asked)
                 under_way[request.key] = request
             except ValueError as error:
-                refused.append(self._reply(request, failed(asked, str(error))))
-
-    @staticmethod
-    def _reply(request: Request, completion: Completion) -> Reply:
-        prompt, written = len(completion.prompt_tokens), len(completion.tokens)
-        if completion.error:
-            return Reply(request.key, error="bad_request", detail=completion.error)
-        return Reply(request.key, request.prefix + completion.text, completion.finish_reason, prompt, written)
+                refused.append(to_reply(request, failed(asked, str(error))))
 
 
 def to_engine(words: Any, request: Request) -> engines.Request:
@@ -116,6 +109,14 @@ def to_engine(words: Any, request: Request) -> engines.Request:
         temperature=request.temperature, top_p=request.top_p, max_new_tokens=request.max_tokens, stop=request.stop
     )
     return engines.Request(request.key, tuple(prompt), sampling, sample=request.seed or 0)
+
+
+def to_reply(request: Request, completion: Completion) -> Reply:
+    """What the engine gave for a request."""
+    prompt, written = len(completion.prompt_tokens), len(completion.tokens)
+    if completion.error:
+        return Reply(request.key, error="bad_request", detail=completion.error)
+    return Reply(request.key, request.prefix + completion.text, completion.finish_reason, prompt, written)
 
 
 make = Local

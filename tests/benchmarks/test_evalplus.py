@@ -13,12 +13,7 @@ from acecoder_jax.types import Status
 GOLDEN = json.loads((pathlib.Path(__file__).parents[1] / "golden" / "evalplus.json").read_text())
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """A cache of its own for the references' results."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from acecoder_jax import prompts, store
 from acecoder_jax.benchmarks import Benchmark, Part, Prompt, Task
 from acecoder_jax.data import toy
 from acecoder_jax.writers import Reply, WriterError
+from tests.stages.fake_writer import HoldsNothing
 from tests.stages.runs import ROOT, environment
 
 PROBLEMS = toy.load("heldout", 0, 8)
@@ -21,7 +22,7 @@ def program(task, right):
     return toy.programs(BY_ID[task])[0 if right else 1]
 
 
-class ToyWriter:
+class ToyWriter(HoldsNothing):
     """right: of the answers to problem N, by their numbers: right[(N + K) % len(right)].
 
     fails: keys of requests that get an error. stops_after: so many replies, then it has to stop.
@@ -47,15 +48,6 @@ class ToyWriter:
             right = self.right[(order.index(task) + int(sample)) % len(self.right)]
             text = f"Here it is:\n```python\n{program(task, right)}\n```\n"
             yield Reply(request.key, text, self.finish, 10, 20, cost_usd=0.25)
-
-    def close(self):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.close()
 
 
 def two_parts(name="two"):

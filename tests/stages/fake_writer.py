@@ -25,7 +25,20 @@ def question(number, wrong=0, **more):
     return row | {"test_cases": tests, "entry_point": f"f{number}", "n_tests_all": len(tests) + number % 3} | more
 
 
-class FakeWriter:
+class HoldsNothing:
+    """A writer has to be closed; these have nothing to close."""
+
+    def close(self):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+
+class FakeWriter(HoldsNothing):
     """kinds: of the programs for question N, sample K: kinds[(N + K) % len(kinds)].
 
     fails: keys of requests that get an error. stops_after: so many replies, then it has to stop.
@@ -54,15 +67,6 @@ class FakeWriter:
         kind = self.kinds[(number + sample) % len(self.kinds)]
         program = KINDS[kind].format(name=f"f{number}", number=number)
         return f"{request.prefix}{program}\n```\nDone." if self.style == "started" else f"```python\n{program}\n```"
-
-    def close(self):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.close()
 
 
 def make(name, **knobs):
