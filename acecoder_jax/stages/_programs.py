@@ -132,7 +132,7 @@ def judge(writer: Writer, sandbox: Sandbox, asked: Iterable[Asked]) -> Iterator[
         except WriterError as error:
             stopped, reply = error, None
         if reply is not None:
-            one = waiting.pop(reply.key)
+            one, reply = waiting.pop(reply.key), whole(reply)
             if reply.error is None:
                 program = program_of(reply.text)
                 future = sandbox.submit(_job(one, program))
@@ -148,6 +148,13 @@ def judge(writer: Writer, sandbox: Sandbox, asked: Iterable[Asked]) -> Iterator[
             break
     if stopped is not None:
         raise stopped
+
+
+def whole(reply: Reply) -> Reply:
+    """The reply; a failure where the connection was lost in the middle of it, for half a program says nothing."""
+    if reply.finish != "cut":
+        return reply
+    return dataclasses.replace(reply, error="broken", detail="the connection was lost each time before the end")
 
 
 def _job(one: Asked, program: str) -> Job:
