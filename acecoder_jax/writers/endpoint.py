@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import openai
 
+from acecoder_jax import prompts
 from acecoder_jax.writers import BudgetSpent, Reply, Request, WriterError, _faults
 from acecoder_jax.writers._account import Account, estimate
 from acecoder_jax.writers._cache import Cache, digest
@@ -171,7 +172,8 @@ class Endpoint:
             await self._gate.passed()
             if self._gate.ended:
                 return self._failure(request, tried), None
-            heard, used = Heard(), self._tongue.dialect
+            used = self._tongue.dialect
+            heard = Heard(begun=used.begun(request))
             body = used.body(request, self.model, self._stream)
             tried.sent += 1
             fault = await self._fault_of(body, heard)
@@ -222,7 +224,7 @@ class Endpoint:
 
     def _text(self, request: Request, heard: Heard, finish: str, tried: "_Tried") -> Reply:
         prompt, written = self._tokens(request, heard)
-        text = self._tongue.dialect.begun(request) + heard.text
+        text = prompts.encodable(heard.begun + heard.text)
         cost = tried.cost_usd + (self.account.cost(prompt, written) if finish != "cut" else 0.0)
         return Reply(request.key, text, finish, prompt, written, cost, attempts=tried.sent)
 
