@@ -7,9 +7,9 @@ import numbers
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Self, SupportsFloat
+from typing import Self, SupportsFloat, TypeVar
 
 import rich.box
 import rich.console
@@ -21,6 +21,8 @@ import tensorboardX
 from acecoder_jax import hosts, store
 from acecoder_jax.types import Status
 
+T = TypeVar("T")
+WATCH_S = 0.1  # between looks at the bar of rows that are watched
 RL_COLUMNS = {
     "reward_mean": "reward",
     "pass_rate": "pass",
@@ -114,11 +116,12 @@ class Progress:
     columns: metric name -> the word to show for it, in order; metrics that a step lacks are left out.
     start: steps done before this process, so that a resumed run estimates from its own speed.
     every_s: without a terminal, seconds between lines; the last step always has one.
+    total: None where nobody knows it: no line says what is left, and what is over within every_s has none.
     """
 
     def __init__(
         self,
-        total: int,
+        total: int | None,
         title: str,
         columns: Mapping[str, str] = RL_COLUMNS,
         start: int = 0,
@@ -128,7 +131,7 @@ class Progress:
         self._total, self._title, self._columns, self._start, self._every_s = total, title, columns, start, every_s
         self._console = console or _console()
         self._began = time.monotonic()
-        self._last_line = -math.inf
+        self._last_line = self._began if total is None else -math.inf  # many are over before a line is due
         self._bar = _TwoLines(
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(bar_width=None),
@@ -148,12 +151,14 @@ class Progress:
             self._bar.update(self._task, completed=done, shown=shown)
             return
         now = time.monotonic()
-        if now - self._last_line >= self._every_s or done >= self._total:
+        if now - self._last_line >= self._every_s or (self._total is not None and done >= self._total):
             self._last_line = now
             elapsed_s = now - self._began
-            left_s = elapsed_s / max(done - self._start, 1) * (self._total - done)
-            times = f"{_clock(elapsed_s)} elapsed, {_clock(left_s)} left"
-            self.print(f"{self._title} {done}/{self._total}  {times}  {shown}")
+            total, left = "", ""
+            if self._total is not None:
+                left_s = elapsed_s / max(done - self._start, 1) * (self._total - done)
+                total, left = f"/{self._total}", f", {_clock(left_s)} left"
+            self.print(f"{self._title} {done}{total}  {_clock(elapsed_s)} elapsed{left}  {shown}")
 
     def print(self, text: str) -> None:
         """Prints a line above the bar."""
@@ -167,6 +172,18 @@ class Progress:
     def __exit__(self, *exc: object) -> None:
         if not self._bar.disable:
             self._bar.stop()
+
+
+def watched(rows: Iterable[T], title: str, total: int | None = None) -> Iterator[T]:
+    """The rows, with a progress bar and their rate while they are taken. total: None where nobody knows it."""
+    began, last_look, number = time.monotonic(), 0.0, 0
+    with Progress(total, title, {"rows/s": "rows/s"}) as progress:
+        for number, row in enumerate(rows, start=1):
+            yield row
+            now = time.monotonic()
+            if now - last_look > WATCH_S or number == total:
+                last_look = now
+                progress.update(number, {"rows/s": number / max(now - began, 1e-9)})
 
 
 class _TwoLines(rich.progress.Progress):

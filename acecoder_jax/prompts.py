@@ -41,6 +41,18 @@ def program_reply(program: str) -> str:
     return f"```python\n{program}\n```"
 
 
+def encodable(text: str) -> str:
+    """The text with U+FFFD for each half of a character that stands alone, which no file and no endpoint takes.
+
+    JSON's escapes can hold such halves (a reply cut in the middle of an emoji), and both halves one after the other.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 def render_chat(tokenizer: Any, messages: list[dict[str, str]], add_generation_prompt: bool) -> list[int]:
     """The tokens of a chat: THE rendering, for policy and reward model alike.
 

@@ -124,6 +124,13 @@ def test_progress_without_a_terminal_is_plain_lines(monkeypatch):
     ]
 
 
+def test_rows_of_an_unknown_number_are_watched(monkeypatch, capsys):
+    now = iter([0.0, 0.0, 1.0, 1.0, 6.0, 6.0])  # of the watch, of the bar; and of each look, which both take
+    monkeypatch.setattr(metrics, "time", types.SimpleNamespace(monotonic=lambda: next(now)))
+    assert list(metrics.watched("ab", "letters")) == ["a", "b"]
+    assert capsys.readouterr().out == "letters 2  0:00:06 elapsed  rows/s 0.333\n"  # second 1: too early
+
+
 def test_progress_on_a_terminal_shows_a_bar():
     out = console(terminal=True)
     with metrics.Progress(4, "rl", {"kl": "KL"}, console=out) as bar:

@@ -6,6 +6,7 @@ travels as JSON in the feature `more`.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,8 @@ def find(path: Path, name: str) -> Path | None:
     """The folder of a built dataset: the path itself, or the newest version of `name` where the path is a data_dir."""
     if (path / "dataset_info.json").is_file():
         return path
-    versions = [file.parent for file in path.glob(f"{name}/*/dataset_info.json")]
+    found = (file.parent for file in path.glob(f"{name}/*/dataset_info.json"))
+    versions = [folder for folder in found if re.fullmatch(r"\d+(\.\d+)*", folder.name)]  # not what a kill has left
     return max(versions, key=lambda folder: [int(part) for part in folder.name.split(".")], default=None)
 
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import jiter
 
+from acecoder_jax import prompts
+
 LAST_WORD = 8  # characters before the end where a cut number, word or escape is first found wrong
 _THOUGHTS = re.compile(r"^\s*<think>.*?</think>\s*", re.DOTALL)
 _QUESTION = re.compile(r'"question"\s*:\s*"(?P<text>.*?)"\s*,?\s*"tests"\s*:', re.DOTALL)
@@ -66,7 +68,7 @@ def read(text: str) -> Reply:
         raise Unreadable("no_question", "the question is empty")
     texts = tuple(test for test in tests if isinstance(test, str))
     refused = {"no_text": len(tests) - len(texts)} if len(texts) < len(tests) else {}
-    return Reply(question.strip(), texts, +repaired, refused)
+    return Reply(prompts.encodable(question.strip()), texts, +repaired, refused)
 
 
 def _value(text: str, repaired: collections.Counter[str]) -> Any:

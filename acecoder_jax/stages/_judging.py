@@ -83,7 +83,7 @@ def judge(
         except WriterError as error:
             stopped, reply = error, None
         if reply is not None:
-            one = waiting.pop(reply.key)
+            one, reply = waiting.pop(reply.key), whole(reply)
             if reply.error is None:
                 text = program(one, reply.text)
                 parts = jobs(one, text)
@@ -110,6 +110,13 @@ def judge(
             break
     if stopped is not None:
         raise stopped
+
+
+def whole(reply: Reply) -> Reply:
+    """The reply; a failure where the connection was lost in the middle of it, for half a program says nothing."""
+    if reply.finish != "cut":
+        return reply
+    return dataclasses.replace(reply, error="broken", detail="the connection was lost each time before the end")
 
 
 def _note(

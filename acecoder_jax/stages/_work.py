@@ -70,7 +70,7 @@ def stream_input(path: str, columns: Mapping[str, type], key: str) -> Iterator[R
     """The rows of the JSONL file that config.KEY names, each with an id and these columns.
 
     Raises ValueError or FileNotFoundError, naming file, line and column, for a file that is not there, a damaged line,
-    a missing column or one of another type, and an id that stands there twice.
+    a missing column or one of another type, a test that is no text, and an id that stands there twice.
     """
     if not path:
         raise ValueError(f"config.{key} is empty: name the JSONL file of the stage before")
@@ -86,6 +86,9 @@ def stream_input(path: str, columns: Mapping[str, type], key: str) -> Iterator[R
                 raise ValueError(f"{where} (id {row.get('id')!r}): no column {column!r}; it has {', '.join(row)}")
             if not isinstance(row[column], kind):
                 raise ValueError(f"{where} (id {row['id']!r}): {column!r} is no {kind.__name__}: {row[column]!r:.80}")
+        for number, test in enumerate(row.get("test_cases", ())):
+            if not isinstance(test, str):
+                raise ValueError(f"{where} (id {row['id']!r}): test_cases[{number}] is no str: {test!r:.80}")
         if row["id"] in seen:
             raise ValueError(f"{where}: the id {row['id']!r} has been used by a row before")
         seen.add(row["id"])
@@ -125,13 +128,16 @@ def work_off(
     """
     wanted = set(wanted)
     store.remove_half_written(output.parent)
-    counts, done = take_up(wanted, output, rejected, retry, measure)
+    again = take_out(wanted, rejected, retry)
+    counts, done = take_up(wanted, output, rejected, measure)
     before = counts.done
     print(f"{title}: {len(wanted)} wanted, {before} done before")
     rows = todo(done) if before < len(wanted) else []
     shown = {name: name for name in ("rows/s", "yield", "USD", *columns)}
     began, last_look = time.monotonic(), 0.0
     with contextlib.ExitStack() as stack:
+        # Those that are not done again after all, for the work may end before: they have failed, and perhaps cost.
+        stack.callback(lambda: put_back(rejected, (row for row in again if row["id"] not in done)))
         keep, reject = stack.enter_context(ledger.appending(output)), stack.enter_context(ledger.appending(rejected))
         progress = stack.enter_context(metrics.Progress(len(wanted), title, shown, start=before))
         results = runner(make_work, rows) if rows else iter(())
@@ -171,12 +177,33 @@ def summary(title: str, counts: Counts) -> None:
     metrics.table(title, ("what", "count", "share"), rows)
 
 
-def take_up(
-    wanted: Set[str], output: Path, rejected: Path, retry: Collection[str], measure: Measure
-) -> tuple[Counts, set[str]]:
+def take_out(wanted: Set[str], rejected: Path, retry: Collection[str]) -> list[Row]:
+    """The rows of wanted ids with one of these reasons, which are in the file no more.
+
+    Those of other ids stay: another model's, in a run of several, are none of this one's affair.
+    """
+    taken: list[Row] = []
+
+    def stays(row: Row) -> bool:
+        if row.get("reason") not in retry or row.get("id") not in wanted:
+            return True
+        taken.append(row)
+        return False
+
+    store.truncate_jsonl(rejected, stays)
+    return taken
+
+
+def put_back(rejected: Path, rows: Iterable[Row]) -> None:
+    """Appends rows that `take_out` has taken."""
+    with ledger.appending(rejected) as append:
+        for row in rows:
+            append(row)
+
+
+def take_up(wanted: Set[str], output: Path, rejected: Path, measure: Measure) -> tuple[Counts, set[str]]:
     """What earlier starts have left, and the ids of it. The files are left ready to grow."""
     counts, done = Counts(), set[str]()
-    store.truncate_jsonl(rejected, lambda row: row.get("reason") not in retry)
     for path in (output, rejected):
         store.repair_jsonl(path)
         for line, row in store.scan_jsonl(path) if path.exists() else ():

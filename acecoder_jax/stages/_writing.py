@@ -55,7 +55,7 @@ def until_stopped(
     except WriterError as stopped:
         ledger.sort(output)
         ledger.sort(rejected)
-        return stopped, _work.take_up(set(wanted), output, rejected, (), measure)[0]
+        return stopped, _work.take_up(set(wanted), output, rejected, measure)[0]
 
 
 def request_seed(seed: int, *names: str | int) -> int:

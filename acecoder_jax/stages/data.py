@@ -40,7 +40,7 @@ def inspect(config: ConfigDict, workdir: Path, source: Source) -> None:
     """Prints counts, sources, models, pass rates, lengths, some rows, and every problem that the rows have."""
     summary, malformed = Summary(source.table, token_counter(config.tokenizer)), Malformed(config.input)
     shown: list[Row] = []
-    for row in watched(source.rows(malformed), "inspect"):
+    for row in metrics.watched(source.rows(malformed), "inspect"):
         summary.add(row)
         if len(shown) < config.show_rows:
             shown.append(row)
@@ -82,7 +82,7 @@ def convert(config: ConfigDict, workdir: Path, source: Source) -> None:
     for row in first_look(config, source):
         summary.add(row)
         schema.add(row)
-    rows = watched(source.rows(Malformed()), "convert", summary.rows)
+    rows = metrics.watched(source.rows(Malformed()), "convert", summary.rows)
     made = output / source.table.name if kind == "tfds" else output
     # Before the output, whose being there tells the next start that all is done.
     results = summary.to_json() | {"output": str(output), "format": kind, "written": str(made)}
@@ -159,7 +159,7 @@ def prepare(config: ConfigDict, source: Source, folder: Path, workdir: Path) -> 
     store.write_json(workdir / "results.json", summary.to_json() | {"malformed": malformed.count})
     with whole(folder) as temporary:
         (temporary / "data").mkdir(parents=True)
-        rows = watched(source.rows(Malformed()), "publish", summary.rows)
+        rows = metrics.watched(source.rows(Malformed()), "publish", summary.rows)
         write.write_shards(temporary / "data", rows, schema.finish(), write.cut(sizes, config.shard_bytes))
         store.write_text(temporary / "README.md", text)
 
@@ -185,27 +185,12 @@ class Malformed:
 def first_look(config: ConfigDict, source: Source, malformed: Malformed | None = None) -> Iterator[Row]:
     """The good rows, all of them; at the end a ValueError where there are others that may not be skipped."""
     malformed = malformed or Malformed(config.input)
-    yield from watched(source.rows(malformed), "check")
+    yield from metrics.watched(source.rows(malformed), "check")
     if malformed.count and not config.skip_malformed:
         raise ValueError(
             f"{malformed.count} malformed rows in {source.name}, {malformed.first[0]}; "
             "--config.skip_malformed=True leaves them out"
         )
-
-
-def watched(rows: Iterator[Row], title: str, total: int = 0) -> Iterator[Row]:
-    """The rows, with progress: a bar where the total is known, a line now and then where it is not."""
-    if total:
-        with metrics.Progress(total, title) as progress:
-            for number, row in enumerate(rows, start=1):
-                yield row
-                if number % 100 == 0 or number == total:
-                    progress.update(number, {})
-        return
-    for number, row in enumerate(rows, start=1):
-        if number % 10_000 == 0:
-            print(f"{title}: {number:,} rows", flush=True)
-        yield row
 
 
 def done_before(workdir: Path, output: Path) -> bool:

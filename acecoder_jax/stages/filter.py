@@ -13,7 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from acecoder_jax import cluster, curate, ledger, metrics, store
+from acecoder_jax import cluster, curate, ledger, metrics, store, writers
 from acecoder_jax.sandbox import Sandbox
 from acecoder_jax.stages import _judging, _programs, _work, _writing
 from acecoder_jax.stages._programs import Asking, Judged
@@ -65,7 +65,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
 def ask(asking: Asking, samples: int, hand: Writer, sandbox: Sandbox, rows: Sequence[Row]) -> Iterator[Row]:
     """A row for each question, as soon as all of its programs are judged.
 
-    Programs without a verdict are left out of it; a question with no other is rejected.
+    Programs without a verdict are left out of it; a question with no other is rejected, and so is one whose programs
+    were not all written because the run ended: the next start asks for the rest.
     """
     found: dict[str, list[Judged]] = collections.defaultdict(list)
     asked = (one for row in rows for one in asking.ask(row, range(samples), {0: row["spent_usd"]}))
@@ -85,8 +86,9 @@ def _oracle_row(question: Row, model: str, programs: list[Judged]) -> Row:
         for one in programs
         if one.verdict is not None and not one.verdict.infra
     ]
-    if not judged:
-        return {"id": question["id"], "reason": programs[0].reason, "detail": programs[0].detail} | cost
+    missing = next((one for one in programs if one.reason in writers.ENDS), None if judged else programs[0])
+    if missing is not None:
+        return {"id": question["id"], "reason": missing.reason, "detail": missing.detail} | cost
     return {"id": question["id"], "model": model, "programs": judged} | cost
 
 

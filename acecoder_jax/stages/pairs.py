@@ -47,7 +47,8 @@ def read(path: str) -> Iterator[Row]:
     """The rows of the dataset. Raises ValueError for a row, or a program in it, that lacks a column."""
     for row in _work.stream_input(path, COLUMNS, "dataset"):
         for number, one in enumerate(row["inferences"]):
-            bad = [name for name, kind in INFERENCE.items() if not isinstance(one.get(name), kind)]
+            record = one if isinstance(one, dict) else {}
+            bad = [name for name, kind in INFERENCE.items() if not isinstance(record.get(name), kind)]
             if bad:
                 raise ValueError(f"config.dataset: {path}: row {row['id']!r}, inference {number}: {bad[0]!r} is wrong")
         yield row

@@ -17,7 +17,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from acecoder_jax import cluster, imagined, metrics, store, writers
+from acecoder_jax import cluster, imagined, metrics, plugins, store, writers
 from acecoder_jax.cluster import Work
 from acecoder_jax.data import seeds
 from acecoder_jax.data.seeds import heldout
@@ -104,23 +104,27 @@ def take_seeds(config: ConfigDict, workdir: Path) -> list[Seed]:
         return [Seed.from_json(row) for row in store.stream_jsonl(path)]
     if not config.sources:
         raise ValueError("config.sources is empty: name at least one, as in ({'source': 'stdlib'},)")
-    kept: dict[str, Seed] = {}
-    rejected, counts = [], []
+    names, found = list[str](), list[seeds.Loaded]()
+    used: set[str] = set()
     for source in config.sources:
-        loaded = seeds.load(**(config.seeds.to_dict() | {"seed": config.seed} | dict(source)))
+        knobs = config.seeds.to_dict() | {"seed": config.seed, "show": True} | dict(source)
+        found.append(plugins.call("config.sources: a source", seeds.load, knobs))
         name = " ".join(str(source[key]) for key in ("source", "path") if source.get(key))
-        for seed in loaded.seeds:
-            if seed.id in kept:
+        for seed in found[-1].seeds:
+            if seed.id in used:
                 raise ValueError(f"config.sources: {name}: the id {seed.id!r} has been used before: give it a label")
-            kept[seed.id] = seed
-        rejected += loaded.rejections
-        counts.append((name, loaded.counts))
+            used.add(seed.id)
+        names.append(name)
+    if len(found) > 1:
+        found = seeds.apart(found, config.seeds.near_duplicates, show=True)
     metrics.table("seeds", ("source", "what", "count"), [
-        (name, "\n".join(found), "\n".join(f"{count:,}" for count in found.values())) for name, found in counts
+        (name, "\n".join(one.counts), "\n".join(f"{count:,}" for count in one.counts.values()))
+        for name, one in zip(names, found, strict=True)
     ])  # fmt: skip
+    kept = {seed.id: seed for one in found for seed in one.seeds}
     if not kept:
         raise ValueError("config.sources: no seed is left; the table above says why")
-    store.write_jsonl(workdir / "seeds_rejected.jsonl", (row.to_json() for row in rejected))
+    store.write_jsonl(workdir / "seeds_rejected.jsonl", (row.to_json() for one in found for row in one.rejections))
     store.write_jsonl(path, (kept[name].to_json() for name in sorted(kept)))
     return [kept[name] for name in sorted(kept)]
 

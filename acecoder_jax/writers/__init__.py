@@ -16,12 +16,11 @@ from typing import Any, Protocol, Self
 
 from acecoder_jax import plugins
 
-# Errors of a reply. They say nothing about what was asked: a later start may send the request again. "refused" (the
-# key, the model, the credit), "unreachable": what ended the run; "stopped": it ended before the request had its reply.
-FAILURES = (
-    "timeout", "rate_limited", "server_error", "broken", "bad_reply", "bad_request", "expired",
-    "refused", "unreachable", "stopped",
-)  # fmt: skip
+# Errors of a reply. They say nothing about what was asked: a later start may send the request again. ENDS: "refused"
+# (the key, the model, the credit), "unreachable": what ended the run; "stopped": it ended before the request had its
+# reply.
+ENDS = ("refused", "unreachable", "stopped")
+FAILURES = ("timeout", "rate_limited", "server_error", "broken", "bad_reply", "bad_request", "expired", *ENDS)
 
 
 class WriterError(RuntimeError):

@@ -85,6 +85,8 @@ class Dialect:
             return dataclasses.replace(self, json=JSON[JSON.index(self.json) + 1])
         if "stream_options" in body and "stream_options" in complaint:
             return dataclasses.replace(self, usage=False)
+        if "extra_body" in body and any(name in complaint for name in body["extra_body"]):
+            return dataclasses.replace(self, prefix="none")
         if self.limit == "max_tokens" and "max_completion_tokens" in complaint:
             return dataclasses.replace(self, limit="max_completion_tokens")
         if "stop" in body and re.search(r"\bstop\b", complaint):

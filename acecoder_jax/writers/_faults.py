@@ -56,6 +56,8 @@ def of(error: Exception) -> Fault | None:
         return Fault("server_error", detail, again=True)
     if isinstance(error, BadReply | json.JSONDecodeError | UnicodeDecodeError):  # the body, or an event of a stream
         return Fault("bad_reply", detail, again=True)
+    if isinstance(error, UnicodeEncodeError):
+        return Fault("bad_request", f"the request cannot be sent: {detail}", again=False)
     return None
 
 

@@ -11,17 +11,21 @@ ENDS = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
 
 @dataclasses.dataclass
 class Heard:
-    """text, finish ("" until the endpoint says one), and the tokens, where it tells them."""
+    """text, finish ("" until the endpoint says one), and the tokens, where it tells them.
+
+    begun: what the request has begun the reply with, for the model to go on from.
+    """
 
     text: str = ""
     finish: str = ""
     usage: tuple[int, int] | None = None
+    begun: str = ""
 
     def whole(self, completion: Any) -> None:
         """Takes in a reply that came in one piece. BadReply where it is no completion."""
         choice = _choice(completion)
         if isinstance(getattr(choice, "text", None), str):  # of the completions API
-            self.text, self.finish = choice.text, ENDS.get(choice.finish_reason, "stop")
+            self.text, self.finish = choice.text, _end(choice) or "stop"
             self._usage(completion)
             return
         message = getattr(choice, "message", None)
@@ -30,7 +34,7 @@ class Heard:
         if not isinstance(content, str) and not refused:
             raise BadReply(f"a reply without a text: {content!r:.200}")
         self.text = content or ""
-        self.finish = "content_filter" if refused else ENDS.get(choice.finish_reason, "stop")
+        self.finish = "content_filter" if refused else _end(choice) or "stop"
         self._usage(completion)
 
     def piece(self, chunk: Any) -> None:
@@ -40,8 +44,7 @@ class Heard:
             content = getattr(getattr(choice, "delta", None), "content", None) or getattr(choice, "text", None)
             if isinstance(content, str):
                 self.text += content
-            if getattr(choice, "finish_reason", None):
-                self.finish = ENDS.get(choice.finish_reason, "stop")
+            self.finish = _end(choice) or self.finish
         elif getattr(chunk, "choices", None) is None:
             raise BadReply(f"a piece of a stream that is none: {chunk!r:.200}")
         self._usage(chunk)
@@ -63,6 +66,12 @@ class Heard:
         numbers = (getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None))
         if all(isinstance(number, int) and number >= 0 for number in numbers):
             self.usage = (int(numbers[0] or 0), int(numbers[1] or 0))
+
+
+def _end(choice: Any) -> str:
+    """Why the text ends; "" where the endpoint does not say."""
+    told = getattr(choice, "finish_reason", None)
+    return ENDS.get(str(told), "stop") if told else ""
 
 
 def _choice(completion: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, Literal, Self, TypeVar
 import openai
 from openai.types import Batch
 
+from acecoder_jax import prompts
 from acecoder_jax.writers import Reply, Request, WriterError, _faults
 from acecoder_jax.writers._account import Account, estimate
 from acecoder_jax.writers._cache import digest
@@ -198,7 +199,8 @@ class Batches:
             return Reply(request.key, error="bad_reply", detail=str(error))
         prompt, written = heard.usage or estimate(request, heard.text)
         heard.stop_at(request.stop)
-        return Reply(request.key, heard.text, heard.finish, prompt, written, self.account.cost(prompt, written))
+        text = prompts.encodable(heard.text)
+        return Reply(request.key, text, heard.finish, prompt, written, self.account.cost(prompt, written))
 
     def _call(self, call: Callable[[], T], again: Callable[[], Any] | None = None) -> T:
         """What a call gives, tried several times. again: what to ask before another attempt, which may be needless."""

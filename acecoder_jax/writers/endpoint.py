@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import openai
 
+from acecoder_jax import prompts
 from acecoder_jax.writers import BudgetSpent, Reply, Request, WriterError, _faults
 from acecoder_jax.writers._account import Account, estimate
 from acecoder_jax.writers._cache import Cache, digest
@@ -171,7 +172,8 @@ class Endpoint:
             await self._gate.passed()
             if self._gate.ended:
                 return self._failure(request, tried), None
-            heard, used = Heard(), self._tongue.dialect
+            used = self._tongue.dialect
+            heard = Heard(begun=used.begun(request))
             body = used.body(request, self.model, self._stream)
             tried.sent += 1
             fault = await self._fault_of(body, heard)
@@ -225,7 +227,7 @@ class Endpoint:
         prompt, written = self._tokens(request, heard)
         cost = tried.cost_usd + (self.account.cost(prompt, written) if finish != "cut" else 0.0)
         finish = "stop" if heard.stop_at(request.stop) else finish
-        text = self._tongue.dialect.begun(request) + heard.text
+        text = prompts.encodable(heard.begun + heard.text)
         return Reply(request.key, text, finish, prompt, written, cost, attempts=tried.sent)
 
     def _failure(self, request: Request, tried: "_Tried") -> Reply:

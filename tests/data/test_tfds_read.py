@@ -64,3 +64,11 @@ def test_what_is_not_there(folder, tmp_path):
         tfds_read.examples(folder / NAME / "1.0.0", "acecode_87k", seed=0)
     with pytest.raises(ValueError, match="no TFDS dataset that can be read: Unknown split 'test'"):
         tfds_read.examples(folder, NAME, seed=0, split="test")
+
+
+def test_what_a_kill_has_left_is_no_version(folder, tmp_path):
+    for version in (".partial-1.0.0", "1.0.0.incompleteAB"):
+        (tmp_path / NAME / version).mkdir(parents=True)
+        (tmp_path / NAME / version / "dataset_info.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match="no TFDS dataset"):
+        tfds_read.examples(tmp_path, NAME, seed=0)

@@ -86,3 +86,8 @@ def test_tests_of_other_kinds():
     assert read('{"question": "What?", "tests": "assert f(1) == 1\\nassert f(2) == 2"}') == (
         "What?", ["assert f(1) == 1\nassert f(2) == 2"], {"tests_in_one_text": 1}
     )  # fmt: skip
+
+
+def test_half_a_character_does_not_get_into_a_question():
+    found = replies.read('{"question": "Write f. \\ud83d", "tests": ["assert f(1) == 1"]}')
+    assert found.question == "Write f. \ufffd"

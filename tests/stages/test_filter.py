@@ -1,10 +1,11 @@
+import dataclasses
 import json
 
 import pytest
 
 from acecoder_jax import store
 from acecoder_jax.stages import filter as filtering
-from acecoder_jax.writers import WriterError
+from acecoder_jax.writers import ENDS, WriterError
 from configs.filter import get_config
 from tests.stages import curating, fake_writer
 from tests.stages.fake_writer import KINDS, FakeWriter, question
@@ -112,6 +113,26 @@ def test_a_vote_that_is_missing_does_not_count(tmp_path):
     path = curating.write(tmp_path / "in.jsonl", [question(0)])
     filtering.run(config(path, "majority,oracle_samples=2", kinds=("good", "bad"), fails=("q000|1",)), tmp_path)
     assert [len(row["test_cases"]) for row in read(tmp_path, "filtered.jsonl")] == [6]
+
+
+@pytest.mark.parametrize("reason", ENDS)
+def test_a_question_waits_for_the_votes_that_the_end_of_a_run_has_cost(tmp_path, monkeypatch, reason):
+    path = curating.write(tmp_path / "in.jsonl", [question(0)])
+    write = FakeWriter.write
+
+    def ended(self, requests):
+        for reply in write(self, requests):
+            yield dataclasses.replace(reply, text="", error=reason, detail="") if reply.key == "q000|2" else reply
+
+    settings = config(path, "majority,oracle_samples=3", kinds=("bad", "good", "good"))
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeWriter, "write", ended)
+        filtering.run(settings, tmp_path)
+    assert read(tmp_path, "filtered.jsonl") == [] and read(tmp_path, "oracle.jsonl") == []
+    assert read(tmp_path, "rejected.jsonl") == [{"id": "q000", "reason": reason, "detail": "", "cost_usd": 0.75}]
+    filtering.run(settings, tmp_path)
+    assert [len(row["test_cases"]) for row in read(tmp_path, "filtered.jsonl")] == [6]
+    assert [row["cost_usd"] for row in read(tmp_path, "oracle.jsonl")] == [1.5]
 
 
 def test_a_writer_that_stops_leaves_what_it_has_done(tmp_path):

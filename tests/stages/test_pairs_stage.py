@@ -87,6 +87,7 @@ def test_bad_rows_are_named_before_anything_is_written(tmp_path):
     del bad["inferences"][0]["pass_rate"]
     for rows, told in (
         ([*ROWS, bad], r"row 'x', inference 0: 'pass_rate' is wrong"),
+        ([row("x") | {"inferences": ["P"]}], "row 'x', inference 0: 'model_name' is wrong"),
         ([*ROWS, ROWS[0]], "line 6: the id 'b' has been used"),
         ([{"id": "x", "question": "?", "test_cases": []}], "no column 'inferences'"),
     ):

@@ -1,4 +1,5 @@
 import collections
+import dataclasses
 import threading
 import time
 from concurrent.futures import Future
@@ -152,6 +153,17 @@ def test_what_has_no_verdict_has_a_reason():
         "q003": ("", "the worker died"),
     }  # fmt: skip
     assert set(_judging.AGAIN) >= {"timeout", "infra"}
+
+
+def test_half_a_program_is_a_failed_request_and_no_wrong_program():
+    class Lost(FakeWriter):
+        def write(self, requests):
+            for reply in super().write(requests):
+                yield dataclasses.replace(reply, finish="cut") if reply.key == "q001|0" else reply
+
+    found = {one.row["id"]: one for one in _programs.judge(Lost("m"), FakeSandbox([]), asked(3))}
+    assert {name: one.reason for name, one in found.items()} == {"q000": "", "q001": "broken", "q002": ""}
+    assert found["q001"].verdict is None and found["q001"].cost_usd == 0.25
 
 
 def test_a_writer_that_has_to_stop_loses_no_program():

@@ -100,6 +100,17 @@ def test_several_models_in_one_start_and_in_a_later_one(tmp_path):
         sample.run(config(path, "recipe,models=('x/a','y/a')"), tmp_path)
 
 
+def test_a_failure_of_one_model_is_not_forgotten_by_the_next(tmp_path):
+    path = curating.write(tmp_path / "in.jsonl", [question(1)])
+    sample.run(config(path, "recipe,samples=2,models=('x/a','x/b')", fails=("q001|1",)), tmp_path)
+    failed = [("q001|a|1", 0.5), ("q001|b|1", 0.5)]
+    assert [(row["id"], row["cost_usd"]) for row in read(tmp_path, "rejected.jsonl")] == failed
+    FakeWriter.budgets.clear()
+    sample.run(config(path, "recipe,samples=2,models=('x/b',)"), tmp_path)
+    assert FakeWriter.budgets == [(0.0, 1.5)]  # two programs at 0.25 USD, two failures at 0.5
+    assert [row["id"] for row in read(tmp_path, "rejected.jsonl")] == ["q001|a|1"]
+
+
 def test_more_samples_and_what_failed_are_all_that_is_asked_for(tmp_path):
     path = curating.write(tmp_path / "in.jsonl", [question(1), question(2)])
     sample.run(config(path, "recipe,samples=2", fails=("q001|1",)), tmp_path)

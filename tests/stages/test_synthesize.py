@@ -135,6 +135,19 @@ def test_no_question_holds_a_piece_of_a_benchmark(tree, tmp_path):
     assert store.read_json(tmp_path / "run" / "results.json")["rejected"] == {"in a benchmark": 1}
 
 
+def test_a_seed_of_two_sources_is_asked_about_once(tree, tmp_path, capsys):
+    both = tuple(
+        {"source": "folder", "path": str(tree), "label": label, "min_characters": 1} for label in ("one", "two")
+    )
+    with Server(lambda asked: says(good(seed_of(asked.body)))) as server:
+        start(configured(server, tree, sources=both, **{"seeds.near_duplicates": 0.0}), tmp_path / "run")
+        assert len(server.asked) == 8
+    seeds, gone = (store.read_jsonl(tmp_path / "run" / f"{name}.jsonl") for name in ("seeds", "seeds_rejected"))
+    assert {row["source"] for row in seeds} == {"one"} and len(seeds) == 8
+    assert [row["id"] for row in gone] == [f"two_seeds.{name}" for name in NAMES]
+    assert {row["reason"] for row in gone} == {"duplicate"} and "duplicates across sources" in capsys.readouterr().out
+
+
 def test_the_prompt_and_the_schema(tree, tmp_path):
     with Server(lambda asked: says(good(seed_of(asked.body)))) as server:
         start(configured(server, tree, tests_asked=12), tmp_path / "run")
@@ -225,6 +238,7 @@ def test_bad_configs(tree, tmp_path):
             ({"writer": "local", "budget_usd": 1.0}, "costs nothing"),
             ({"sources": ({"source": "folder", "path": str(tree), "min_characters": 10_000},)}, "no seed is left"),
             ({"sources": ({"source": "folder", "path": str(tree)},) * 2}, "has been used before"),
+            ({"sources": ({"source": "folder", "path": str(tree), "cuont": 3},)}, "a source takes .*, not cuont"),
         ]:
             workdir = tmp_path / told.replace(" ", "")
             with pytest.raises(ValueError, match=told):

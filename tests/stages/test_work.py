@@ -85,6 +85,24 @@ def test_reasons_of_an_outage_are_tried_again(tmp_path):
     assert sorted(again.did) == ["r00", "r01", "r02"]
 
 
+def test_failures_of_other_ids_stay_and_those_that_are_not_done_again_come_back(tmp_path):
+    failed = [{"id": name, "reason": "timeout", "detail": "", "cost_usd": 0.5} for name in ("other", "r01", "r02")]
+    store.write_jsonl(tmp_path / "rejected.jsonl", failed)
+    first = {row["id"]: n for n, row in enumerate(ROWS)}
+
+    class OneThenFull(Shouting):
+        def work(self, rows):
+            yield self.of(min(rows, key=lambda row: first[row["id"]]))
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        work_off(tmp_path, OneThenFull(), rows=ROWS[1:], retry=("timeout",))
+    assert store.read_jsonl(tmp_path / "rejected.jsonl") == [failed[0], failed[2]]  # r01 is done
+    counts = work_off(tmp_path, Shouting(), rows=ROWS[1:], retry=("timeout",))
+    rows = store.read_jsonl(tmp_path / "rejected.jsonl")
+    assert rows[0] == failed[0] and {row["reason"] for row in rows[1:]} == {"loud"} and counts.kept == 16
+
+
 def test_rows_of_another_input_stay_and_do_not_count(tmp_path):
     work_off(tmp_path, Shouting())
     again = Shouting()
@@ -156,6 +174,7 @@ GOOD = {"id": "b", "question": "?", "test_cases": []}
         ({"id": "a", "question": "?"}, r"line 2 \(id 'a'\): no column 'test_cases'; it has id, question"),
         ({"question": "?", "test_cases": []}, r"line 2 \(id None\): no column 'id'"),
         ({"id": "a", "question": None, "test_cases": []}, r"line 2 \(id 'a'\): 'question' is no str: None"),
+        ({"id": "a", "question": "?", "test_cases": ["x", 3]}, r"line 2 \(id 'a'\): test_cases\[1\] is no str: 3"),
         (GOOD, "line 2: the id 'b' has been used by a row before"),
         ([], "line 2: expected a JSON object"),
     ],

@@ -387,6 +387,36 @@ def test_a_begun_reply(endpoint):
     assert continued["continue_final_message"] is True and "continue_final_message" not in message
 
 
+def test_an_endpoint_that_does_not_go_on_from_a_beginning_is_asked_without_one(endpoint):
+    def answer(asked):
+        known = "continue_final_message" not in asked.body
+        return says("```python\nx") if known else error(400, "Unrecognized argument: continue_final_message")
+
+    with Server(answer) as server:
+        writer = endpoint(server, concurrency=1, prefix="continue")
+        replies, stop = gather(writer, ask("a", "b", prefix="```python\n"))
+        assert [len(asked.body["messages"]) for asked in server.asked] == [2, 1, 1]
+    assert stop is None and {reply.text for reply in replies.values()} == {"```python\nx"}
+
+
+def test_halves_of_characters(endpoint):
+    """JSON can hold them, UTF-8 cannot: what cannot be sent fails alone, and what comes can be sent on."""
+    pieces = [chunk({"content": text}) for text in ("a\ud83d", "\ude00b\ud83d")] + [chunk({}, "stop")]
+    for answer in (says("a\U0001f600b\ud83d"), Answer(pieces=[*pieces, "[DONE]"])):
+        with Server(lambda asked, answer=answer: answer) as server:
+            writer = endpoint(server, stream=answer.pieces is not None)
+            replies, stop = gather(writer, ask("good", "half \ud83d"))
+        assert stop is None and replies["half \ud83d"].error == "bad_request"
+        assert replies["good"].text == "a\U0001f600b\ufffd"
+
+
+@pytest.mark.parametrize("finish", [None, ["stop"], "eos"])
+def test_odd_reasons_for_an_end(endpoint, finish):
+    with Server(lambda asked: says("x", finish)) as server:
+        (reply,) = endpoint(server).write(ask("a"))
+    assert (reply.text, reply.finish, reply.error) == ("x", "stop", None)
+
+
 def test_the_key_is_told_to_nobody(endpoint, caplog, monkeypatch, capsys):
     caplog.set_level(logging.DEBUG)
     echo = error(500, "you sent Authorization: Bearer sk-very-secret")

@@ -18,6 +18,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from acecoder_jax import metrics, prompts
 from acecoder_jax.data.seeds import duplicates, heldout, program, tables, trees
 from acecoder_jax.decontaminate import NGRAM, Benchmarks
 from acecoder_jax.types import Rejection, Seed
@@ -66,6 +67,7 @@ def load(
     ngram: int = NGRAM,
     count: int = 0,
     seed: int = 0,
+    show: bool = False,
 ) -> Loaded:
     """The seeds of a source, what was left out and why, and how many of each.
 
@@ -80,6 +82,7 @@ def load(
         folder of them. Empty: nothing is compared, and a warning and the counts say so.
     ngram: words in a row that a program or its instruction may not share with a benchmark.
     count: how many seeds to draw from those that are left, by `seed` and their ids alone; 0 takes all.
+    show: a progress bar while rows are read, and one while they are compared.
 
     FileNotFoundError for a path, package or dataset that is not there; ValueError for an unknown source, an argument
     that the source does not take, a column that is missing, an id that appears twice, and a file that is damaged.
@@ -101,7 +104,8 @@ def load(
     )
     passed: dict[str, Seed] = {}
     rejections: list[Rejection] = []
-    for row in found:
+    title = f"seeds: {source} {os.fspath(path)}".rstrip()
+    for row in metrics.watched(found, title) if show else found:
         if isinstance(row, Seed):
             row = _not_in(benchmarks, row)
         if isinstance(row, Seed):
@@ -109,13 +113,44 @@ def load(
         else:
             rejections.append(row)
     total = len(passed) + len(rejections)
-    for id, twin in duplicates.find({id: row.program for id, row in passed.items()}, near_duplicates).items():
-        reason = "duplicate" if twin.exact else "near duplicate"
-        rejections.append(Rejection(id, reason, f"of {twin.of}, similarity {twin.similarity:.2f}"))
+    twins = _twins(passed.values(), near_duplicates, f"{title}, duplicates" if show else "")
+    rejections += twins.values()
+    for id in twins:
         del passed[id]
     seeds = _draw(list(passed.values()), count, seed)
     rejections.sort(key=lambda row: row.id)
     return Loaded(seeds, rejections, _counts(total, rejections, len(passed), len(seeds), benchmarks is not None))
+
+
+def apart(found: Sequence[Loaded], near_duplicates: float = SIMILARITY, show: bool = False) -> list[Loaded]:
+    """What several calls of `load` have found, compared as one, so that no source repeats another.
+
+    Of each group the first by id stays, whatever the order of the sources; the others become rejections of theirs. No
+    id may stand in two sources. near_duplicates, show: as of `load`.
+    """
+    everything = [row for one in found for row in one.seeds]
+    twins = _twins(everything, near_duplicates, "seeds: duplicates across sources" if show else "")
+    parted = []
+    for one in found:
+        seeds = [row for row in one.seeds if row.id not in twins]
+        gone = [twins[row.id] for row in one.seeds if row.id in twins]
+        rejections = sorted([*one.rejections, *gone], key=lambda row: row.id)
+        passed = len(seeds) + one.counts.get("not drawn", 0)
+        compared = "not decontaminated" not in one.counts
+        counts = _counts(one.counts["read"], rejections, passed, len(seeds), compared)
+        parted.append(Loaded(seeds, rejections, counts))
+    return parted
+
+
+def _twins(rows: Iterable[Seed], near_duplicates: float, title: str) -> dict[str, Rejection]:
+    """The rejections of those that duplicate another, by id. title: of a progress bar; "" for none."""
+    programs = {row.id: row.program for row in rows}
+    return {
+        id: Rejection(
+            id, "duplicate" if twin.exact else "near duplicate", f"of {twin.of}, similarity {twin.similarity:.2f}"
+        )
+        for id, twin in duplicates.find(programs, near_duplicates, title).items()
+    }
 
 
 def _check(source: str, path: str | os.PathLike[str], hub_id: str, licence: str) -> None:
@@ -163,7 +198,7 @@ def _filtered(row: Seed, min_characters: int, max_characters: int) -> Seed | Rej
         return Rejection(row.id, "short", f"{len(text)} characters, to be more than {min_characters}")
     if 0 < max_characters < len(text):
         return Rejection(row.id, "long", f"{len(text)} characters, to be at most {max_characters}")
-    return Seed(row.id, row.source, text, program.tidy(row.instruction).strip(), row.licence)
+    return Seed(row.id, row.source, text, prompts.encodable(program.tidy(row.instruction).strip()), row.licence)
 
 
 def _first(rows: Iterable[Seed | Rejection], first: int) -> Iterator[Seed | Rejection]:

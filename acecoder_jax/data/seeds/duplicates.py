@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from datasketch import MinHash, MinHashLSH
 
+from acecoder_jax import metrics
 from acecoder_jax.decontaminate import grams, hashed
 
 SHINGLE = 5  # tokens
@@ -34,18 +35,19 @@ def check(threshold: float) -> None:
         raise ValueError(f"a threshold of similarity is between 0 and 1, not {threshold}")
 
 
-def find(programs: Mapping[str, str], threshold: float) -> dict[str, Duplicate]:
+def find(programs: Mapping[str, str], threshold: float, title: str = "") -> dict[str, Duplicate]:
     """The programs that duplicate another, by id: in the order of ids, each that is like one before it that stays.
 
     threshold: similarity from which on two programs are near duplicates; 0 looks for exact ones only.
-    The result does not depend on the order of `programs`.
+    title: of a progress bar; "" for none. The result does not depend on the order of `programs`.
     """
     check(threshold)
     table = MinHashLSH(threshold, PERMUTATIONS, params=_bands(threshold)) if threshold else None
     first = MinHash(PERMUTATIONS, hashfunc=_same)
     sequences: dict[bytes, str] = {}
     found: dict[str, Duplicate] = {}
-    for id in sorted(programs):
+    ids = sorted(programs)
+    for id in metrics.watched(ids, title, len(ids)) if title else ids:
         numbers = hashed(_TOKEN.findall(programs[id]))
         same = sequences.setdefault(hashlib.blake2b(numbers.tobytes(), digest_size=16).digest(), id)
         if same != id:

@@ -157,6 +157,50 @@ def test_the_order_of_rows_does_not_matter_and_every_row_is_accounted_for(tmp_pa
     assert left_out.keys() <= set(seeds.REASONS)
 
 
+def loaded(tmp_path, label, *programs, **knobs):
+    rows = [row(number, code) for number, code in enumerate(programs)]
+    return seeds.load("evol", write(tmp_path / f"{label}.jsonl", rows), label=label, decontaminate=(), **knobs)
+
+
+def test_sources_do_not_repeat_one_another(tmp_path):
+    long, longer, own = program("g", LONG), program("g", LONG + "\n    return x"), program("k", "    return x + 1")
+    one = loaded(tmp_path, "a", long, program("f", "    return x * 3"), own)
+    other = loaded(tmp_path, "b", longer, program("f", "    return  x*3"), program("m", "    return [x, x]"), count=3)
+    assert len(one.seeds) == len(other.seeds) == 3
+    first, second = seeds.apart([one, other])
+    assert first == one and [seed.id for seed in second.seeds] == ["b_2"]
+    assert [(gone.id, gone.reason, gone.detail[:6]) for gone in second.rejections] == [
+        ("b_0", "near duplicate", "of a_0"), ("b_1", "duplicate", "of a_1"),
+    ]  # fmt: skip
+    assert second.counts == {
+        "read": 3, "duplicate": 1, "near duplicate": 1, "kept": 1, "not decontaminated": 1,
+    }  # fmt: skip
+    assert seeds.apart([other, one]) == [second, first]
+    assert [seed.id for seed in seeds.apart([one, other], near_duplicates=0)[1].seeds] == ["b_0", "b_2"]
+
+
+def test_what_was_not_drawn_stays_counted(tmp_path):
+    codes = [program(f"f{number}", f"    return [x, {number}]") for number in range(4)]
+    one, other = loaded(tmp_path, "a", *codes), loaded(tmp_path, "b", *codes, count=1)
+    assert seeds.apart([one, other], near_duplicates=0)[1].counts == {
+        "read": 4, "duplicate": 1, "not drawn": 3, "kept": 0, "not decontaminated": 0,
+    }  # fmt: skip
+
+
+def test_progress_where_it_is_asked_for(tmp_path, capsys):
+    codes = [program(f"f{number}", f"    return [x, {number}]") for number in range(4)]
+    loaded(tmp_path, "a", *codes)
+    assert capsys.readouterr().out == ""
+    loaded(tmp_path, "a", *codes, show=True)
+    assert "duplicates 4/4" in capsys.readouterr().out
+
+
+def test_half_a_character_in_an_instruction(tmp_path):
+    path = write(tmp_path / "a.jsonl", [row(1, program("f"), "Do it \ud83d!")])
+    (seed,) = seeds.load("evol", path, decontaminate=()).seeds
+    assert seed.instruction == "Do it \ufffd!"
+
+
 def test_a_real_package_goes_through(benchmarks):
     loaded = seeds.load("package", "statistics", decontaminate=benchmarks)
     assert "statistics_median_low" in {seed.id for seed in loaded.seeds}
