@@ -108,7 +108,7 @@ def rl_target(
     elif algorithm.needs_ref:
         held["reference"] = shaped(trainer.abstract.params, trainer.model_shardings, dtype)
     if config["off_policy_steps"]:
-        held["sampling policy"] = shaped(trainer.abstract.params, trainer.shardings.params, dtype)
+        held["sampling policy"] = shaped(jax.eval_shape(trainer.copy, state.params), trainer.shardings.params)
     few = [_completion(sample) for sample in range(minibatch)]
     zeros = [np.zeros(len(one.tokens), np.float32) for one in few]
     sequences, _ = algorithm.prepare(few, [1.0] * len(few), zeros, zeros)

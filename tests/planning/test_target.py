@@ -105,6 +105,18 @@ def test_what_lies_beside_a_program(target):
     assert search.beside(target, "decode") == held["parameters"] + held["optimiser"] + both
 
 
+def test_drawing_ahead_holds_a_copy_of_what_is_trained():
+    """In the model's dtype; of an adapter, which is small, a copy as it is."""
+    for lora, share in (("", 2), (",lora.rank=4", 1)):
+        ahead = rl_rule.get_config(
+            "tiny,dtype=bfloat16,trainer.rows=8,minibatch=16,engine.slots=16,engine.backend=xla,off_policy_steps=1,"
+            f"algorithm_args.importance_cap=2.0{lora}"
+        )
+        found = rl_target(ahead.to_dict() | {"mesh": MESH}, SIZES, jax.devices(), jax.devices(), LENGTHS)
+        assert found.held["sampling policy"] * share == found.held["parameters"]
+        assert "KV cache" not in found.passing  # it decodes while it trains
+
+
 def test_a_reward_model_s_training():
     config = train_rm.get_config("7b,dtype=float32,batch=8,trainer.rows=8,trainer.row_tokens=32").to_dict()
     target = rm_target(config, SIZES, jax.devices(), LENGTHS)
