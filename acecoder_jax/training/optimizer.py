@@ -21,7 +21,8 @@ def make_optimizer(
     """The optimiser and its schedule: linear warm-up over warmup_ratio of all updates, then a cosine that would reach
     final_ratio x learning_rate one update after the last.
 
-    Its update takes the gradient's global norm as `grad_norm`, and computes it where it is not given. Weight decay is decoupled (Loshchilov and Hutter, arXiv 1711.05101).
+    Its update takes the gradient's global norm as `grad_norm`, and computes it where it is not given. Weight decay is
+    decoupled (Loshchilov and Hutter, arXiv 1711.05101).
     """
     warmup = round(warmup_ratio * updates)
     schedule = optax.warmup_cosine_decay_schedule(

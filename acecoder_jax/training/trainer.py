@@ -52,9 +52,14 @@ class Trainer:
     share: bool
 
     @property
+    def mesh(self) -> Mesh:
+        """Where all of it lies."""
+        return self.shardings.update.mesh
+
+    @property
     def shards(self) -> int:
         """The parts of the mesh (data x fsdp) that rows are dealt out to."""
-        return parallel.row_shards(self.shardings.update.mesh)
+        return parallel.row_shards(self.mesh)
 
     def pack(self, sequences: Sequence[TokenSequence], allocate: int = 0) -> Packed:
         """A mini-batch in the trainer's shape, with loss weights divided by their sum: a mean over its tokens.

@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 
 from acecoder_jax import store
 from acecoder_jax.algorithms import reinforce_pp
-from acecoder_jax.stages import train_rl
+from acecoder_jax.stages import _rl_parts
 from tests.stages.runs import SFT, assert_same_run, kill_when, rl_args, start
 
 LORA = ("--config.lora.rank=4", "--config.lora.alpha=8.0")
@@ -58,10 +58,10 @@ def test_no_reference_is_loaded_where_none_is_needed() -> None:
     trainer = SimpleNamespace(parked=lambda params: ("parked", params))
     free, anchored = reinforce_pp.make(kl_coef=0.0), reinforce_pp.make(kl_coef=0.01)
     base = {"layers": {}}
-    assert train_rl.reference(trainer, free, None, load) is None
-    assert train_rl.reference(trainer, free, base, load) is None
-    assert train_rl.reference(trainer, anchored, base, load) is base
-    assert train_rl.reference(trainer, anchored, None, lambda: base) == ("parked", base)
+    assert _rl_parts.reference(trainer, free, None, load) is None
+    assert _rl_parts.reference(trainer, free, base, load) is None
+    assert _rl_parts.reference(trainer, anchored, base, load) is base
+    assert _rl_parts.reference(trainer, anchored, None, lambda: base) == ("parked", base)
 
 
 def test_knobs_that_cannot_work_speak_to_the_user(small_policy: Path, tmp_path: Path) -> None:
