@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,9 @@ def open_parts(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -
     mesh = parallel.make_mesh(**config.mesh)
     stack.enter_context(jax.set_mesh(mesh))
     sandbox = stack.enter_context(Sandbox(limits=Limits(**config.limits), **config.sandbox))
-    checkpoints = stack.enter_context(Checkpoints(workdir, **config.checkpoint))
+    timeline = metrics.Timeline()
+    writing = functools.partial(timeline.phase, "save")
+    checkpoints = stack.enter_context(Checkpoints(workdir, **config.checkpoint, writing=writing))
     trainer = make_trainer(
         model, algorithm.loss, mesh, updates=total * updates, optimizer=config.optimizer, **config.trainer
     )
@@ -95,7 +98,7 @@ def open_parts(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -
     return Parts(
         words=words, problems=problems, heldout=heldout, total=total, algorithm=algorithm, score=score, in_loop=in_loop,
         trainer=trainer, load=load, base=base, ref_params=ref_params, started=started, engine=engine, sandbox=sandbox,
-        checkpoints=checkpoints, stop=stop, timeline=metrics.Timeline(),
+        checkpoints=checkpoints, stop=stop, timeline=timeline,
     )  # fmt: skip
 
 

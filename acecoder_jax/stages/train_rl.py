@@ -72,7 +72,7 @@ def train(config: ConfigDict, workdir: Path, parts: Parts, stack: contextlib.Exi
         Collector(
             workdir / "rollouts", parts.engine, parts.sandbox, config=digest(config), samples=config.samples_per_prompt,
             sampling=SamplingParams(max_new_tokens=config.max_new_tokens, **config.sampling), style=config.style,
-            check=parts.stop.check,
+            check=parts.stop.check, judging=functools.partial(parts.timeline.phase, "judge"),
         )
     )  # fmt: skip
     position, done, behavior, cut = go_on(parts.started, collector)

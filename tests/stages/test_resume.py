@@ -19,6 +19,7 @@ from tests.stages.runs import (
     decided,
     environment,
     rl_args,
+    samples,
     start,
     stop_when,
 )
@@ -122,6 +123,24 @@ def test_a_changed_config_in_the_middle_of_a_rollout(small_policy: Path, whole: 
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     # of rollout 4 the row says what was done of it, not what the old run had come to later
     assert rows[4]["cut_after"] == 3 and "reward_mean" not in rows[4] and "reward_mean" in rows[5]
+
+
+def test_on_another_mesh(small_policy: Path, whole: Path, tmp_path: Path) -> None:
+    """From its fourth update on on eight devices, over all axes: the rollout on the disk is used, and the update is the
+    same up to the rounding of float32."""
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "checkpoints" / "5")
+    mesh = {"mesh.data": 2, "mesh.fsdp": 2, "mesh.tensor": 2}
+    args = rl_args(small_policy, tmp_path, **(MANY | mesh))
+    refused = start(*args, devices=8, check=False)
+    assert refused.returncode == 1 and "mesh.tensor: 1 -> 2" in refused.stderr
+    start(*args, "--allow_config_change", devices=8)
+    assert samples(tmp_path) == samples(whole)
+    *before, row = decided(tmp_path)
+    *expected, last = decided(whole)
+    assert before == expected and row.keys() == last.keys() and row["step"] == 5
+    for name, value in last.items():
+        assert row[name] == pytest.approx(value, rel=1e-5, abs=1e-7), name
 
 
 def written(workdir: Path) -> set[tuple[str, int]]:
