@@ -181,8 +181,8 @@ def _trainer_advice(config: Mapping[str, Any], one: Part, shards: int, most: int
         lines.append("  trainer.offload=('optimizer', 'reference'): they wait in the host's memory")
     if "lora" in config and not config["lora"]["rank"]:
         lines.append("  lora.rank=32: no gradient, moments or float32 copy of the model, and no reference")
-    if config.get("algorithm_args", {}).get("kl_coef"):
-        lines.append("  algorithm_args.kl_coef=0: no reference is held")
+        if config["algorithm_args"].get("kl_coef"):
+            lines.append("  algorithm_args.kl_coef=0: no reference is held")
     return [*lines, "  more devices"]
 
 
