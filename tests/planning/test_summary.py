@@ -94,6 +94,5 @@ def test_a_sampler_that_does_not_fit():
 
 def test_a_reward_model_has_no_knobs_of_a_sampler():
     lines = summary.advice(parts(answer("update", 14.0)), train_rm.get_config("7b").to_dict(), CHIP, 8, 8)
-    assert len(lines) > 3 and not any(
-        word in line for line in lines for word in ("decode", "engine", "kl_coef", "lora")
-    )
+    assert any("lora.rank=32" in line for line in lines)
+    assert not any(word in line for line in lines for word in ("decode", "engine", "kl_coef"))

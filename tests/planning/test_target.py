@@ -124,6 +124,18 @@ def test_a_reward_model_s_training():
     assert compile_program(target.programs["update"]).collectives
 
 
+def test_a_reward_model_s_training_with_lora():
+    """The decoder is frozen, in the model's dtype; moments are those of adapter and head."""
+    config = train_rm.get_config("7b,dtype=bfloat16,batch=8,trainer.rows=8,trainer.row_tokens=32,lora.rank=2").to_dict()
+    target = rm_target(config, SIZES, jax.devices(), LENGTHS)
+    plain = rm_target(config | {"lora": {"rank": 0, "alpha": 1.0, "targets": ()}}, SIZES, jax.devices(), LENGTHS)
+    assert target.held["parameters"] < 0.5 * plain.held["parameters"]
+    assert target.held["optimiser"] == pytest.approx(2 * target.held["parameters"], abs=64)
+    assert target.held["frozen base"] == pytest.approx(plain.held["parameters"] / 2, rel=0.02)
+    found = compile_program(target.programs["update"])
+    assert 0 < found.own_bytes < plain.held["parameters"] + plain.held["optimiser"]
+
+
 def fake(needed):
     """A compiler to which an update of n rows is needed(n) bytes."""
 
