@@ -50,7 +50,8 @@ def test_stopped_in_the_middle_of_a_rollouts_updates(small_policy: Path, whole: 
     args = rl_args(small_policy, tmp_path, **(MANY | {"checkpoint.every": 4, "checkpoint.minibatches": 0}))
     code, out = stop_when((tmp_path / "logps" / "000003.npz").exists, signal.SIGTERM, args)
     assert code == 143, out
-    (at,) = (name for name in checkpoints(tmp_path) if name.startswith("3."))
+    (at,) = checkpoints(tmp_path) - {"0"}
+    assert at.partition(".")[0] == "3"  # before its first update where the signal was quick, else between two
     assert "SIGTERM: stopping as soon as" in out and f"stopped at {tmp_path / 'checkpoints' / at}" in out
     assert "stopped by SIGTERM: the same command with the same workdir goes on" in out and "Traceback" not in out
 
@@ -87,6 +88,12 @@ def test_damaged_and_lost_checkpoints(small_policy: Path, whole: Path, tmp_path:
     assert "checkpoint 4.3 cannot be used: manifest.json is damaged or missing" in out
     assert "with the rollouts that are on the disk" in out
     assert {path.name for path in (workdir / "checkpoints").glob("*.unusable")} == {"5.unusable", "4.3.unusable"}
+    assert_same_run(workdir, whole)
+
+    for lost in ("model", "checkpoints/5"):
+        shutil.rmtree(workdir / lost)
+    out = start(*args).stdout  # from 4.3, in the middle of a rollout's updates
+    assert "cannot be used" not in out and "begins at the beginning" not in out
     assert_same_run(workdir, whole)
 
     shutil.rmtree(workdir / "model")
