@@ -29,7 +29,7 @@ import contest  # noqa: E402
 
 from acecoder_jax import tokenizer  # noqa: E402
 from acecoder_jax.sampling import rollout as rollouts  # noqa: E402
-from acecoder_jax.stages import train_rl  # noqa: E402
+from acecoder_jax.stages._rl_parts import load_problems  # noqa: E402
 from configs import rl_rule  # noqa: E402
 
 
@@ -93,7 +93,7 @@ def ours(preset: str, steps: int) -> dict[str, Any]:
 
 def theirs(options: argparse.Namespace, config: Any) -> dict[str, Any]:
     """trl's trainer on the problems of our rollouts, in their order."""
-    problems, _ = train_rl.load_problems(config, tokenizer.load(config.model))
+    problems, _ = load_problems(config, tokenizer.load(config.model))
     chosen = [
         {"prompt": [{"role": "user", "content": one.question}], "tests": list(one.tests), "setup": one.setup}
         for rollout in range(options.steps + 1)

@@ -36,6 +36,8 @@ def get_config(argument: str = "") -> ConfigDict:
             # A micro-batch is rows x row_tokens packed tokens; a row holds both texts of a pair, so row_tokens is at
             # least twice the longest text.
             "trainer": {"rows": 64, "row_tokens": 4096, "attention": "auto"},
+            # LoRA: rank 0 trains all parameters; else a path of this rank beside each of the targets, and the head.
+            "lora": {"rank": 0, "alpha": 64.0, "targets": ("q", "k", "v", "o", "gate", "up", "down")},
             "dtype": "bfloat16",
             "remat": "full",
             "mesh": {"data": 1, "fsdp": -1, "context": 1, "tensor": 1},

@@ -99,8 +99,9 @@ def init(key: jax.Array, lora: Lora, config: ModelConfig, shardings: Params | No
 
 
 def join(base: Params, adapter: Params) -> Params:
-    """The base with the adapter's leaves beside its own, as `Model` takes it: no array is copied."""
-    return {**base, "layers": {**base["layers"], **adapter["layers"]}}
+    """The base with the adapter's leaves beside its own, as `Model` takes it, and with what else is trained: a reward
+    model's head. No array is copied."""
+    return {**base, **adapter, "layers": {**base["layers"], **adapter["layers"]}}
 
 
 def split(params: Params) -> tuple[Params, dict[str, jax.Array]]:

@@ -3,6 +3,7 @@
 The score of a conversation is read at one position of it (its last token, in AceCoder); here every position has one.
 Parameters are the decoder's without an output head of its own, with `reward_da` [hidden, 1] and `reward_bias_a` [1]:
 v_head.summary.weight, transposed, and v_head.summary.bias of the published checkpoints.
+With LoRA the decoder is frozen; an adapter and the head are trained.
 Letters: b row, t time, d embed, a score (one).
 """
 
@@ -12,8 +13,10 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 
+from acecoder_jax.models import lora
 from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.models.decoder import Model, Params
+from acecoder_jax.models.lora import Lora
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,24 +26,49 @@ class RewardModel:
     model: Model
 
     @classmethod
-    def make(cls, config: ModelConfig, dtype: Any = jnp.bfloat16, remat: str = "full", attention: str = "xla") -> Self:
+    def make(
+        cls, config: ModelConfig, dtype: Any = jnp.bfloat16, remat: str = "full", attention: str = "xla",
+        lora: Lora | None = None,
+    ) -> Self:  # fmt: skip
         """On the decoder of a config, whatever output head that has."""
-        return cls(Model(dataclasses.replace(config, tie_word_embeddings=True), dtype, remat, attention))
+        return cls(Model(dataclasses.replace(config, tie_word_embeddings=True), dtype, remat, attention, lora))
 
     @property
     def abstract_params(self) -> Params:
         """The parameter tree with a ShapeDtypeStruct for every leaf."""
-        head = {
+        return self.model.abstract_params | self._abstract_head
+
+    @property
+    def abstract_trained(self) -> Params:
+        """What an update moves: all parameters; with LoRA the adapter and the head."""
+        if self.model.lora is None:
+            return self.abstract_params
+        return lora.abstract(self.model.lora, self.model.config) | self._abstract_head
+
+    @property
+    def _abstract_head(self) -> Params:
+        return {
             "reward_da": jax.ShapeDtypeStruct((self.model.config.hidden_size, 1), jnp.float32),
             "reward_bias_a": jax.ShapeDtypeStruct((1,), jnp.float32),
         }
-        return self.model.abstract_params | head
+
+    def new_head(self, key: jax.Array) -> Params:
+        """Normal weights, bias 0."""
+        scale, d = self.model.config.initializer_range, self.model.config.hidden_size
+        return {"reward_da": scale * jax.random.normal(key, (d, 1)), "reward_bias_a": jnp.zeros(1)}
 
     def with_head(self, decoder: Params, key: jax.Array) -> Params:
-        """A decoder's parameters (an output head among them is left out) with a new head: normal weights, bias 0."""
-        scale, d = self.model.config.initializer_range, self.model.config.hidden_size
-        kept = {name: decoder[name] for name in self.model.abstract_params}
-        return kept | {"reward_da": scale * jax.random.normal(key, (d, 1)), "reward_bias_a": jnp.zeros(1)}
+        """A decoder's parameters (an output head among them is left out) with a new head."""
+        return {name: decoder[name] for name in self.model.abstract_params} | self.new_head(key)
+
+    def merged(self, base: Params, trained: Params, dtype: Any = None) -> Params:
+        """With LoRA: the parameters of a plain reward model, of a frozen decoder and what was trained beside it.
+
+        dtype: of the decoder's, by default the base's; the head stays float32.
+        """
+        assert self.model.lora is not None
+        head = {name: trained[name] for name in self._abstract_head}
+        return lora.merge(base, trained, self.model.lora, dtype) | head
 
     def scores(
         self, params: Params, tokens_bt: jax.Array, segment_bt: jax.Array, position_bt: jax.Array,

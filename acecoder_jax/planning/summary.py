@@ -111,15 +111,14 @@ def step(
     base = {one.name: one for one in reversed(found)}  # the first of a name is the one at the config's rows
     times = {name: (one.calls * one.seconds.least, one.calls * one.seconds.most) for name, one in base.items()}
     total = sum(least for least, _ in times.values()), sum(most for _, most in times.values())
-    peak = devices * chip.bf16_flops
+    peak, adapter = devices * chip.bf16_flops, lora.make(**config["lora"])
     if config["stage"] == "train_rm":
         texts = 2 * config["batch"]
-        useful = texts * flops.update(sizes, np.arange(round(lengths.whole)), 0)
+        useful = texts * flops.update(sizes, np.arange(round(lengths.whole)), 0, adapter)
         rest = 0.0
     else:
         samples = config["prompts_per_rollout"] * config["samples_per_prompt"]
         tokens, predicted = np.arange(round(lengths.whole)), round(lengths.response)
-        adapter = lora.make(**config["lora"])
         useful = config["passes"] * samples * flops.update(sizes, tokens, predicted, adapter)
         # log-probs once or twice, and the sampling itself
         rest = (base["log-probs"].calls + 1) * samples * flops.forward(sizes, tokens, predicted)
@@ -179,10 +178,10 @@ def _trainer_advice(config: Mapping[str, Any], one: Part, shards: int, most: int
         lines.append(f"  a smaller trainer.logit_chunk (now {shape['logit_chunk']})")
     if "offload" in shape and not shape["offload"]:
         lines.append("  trainer.offload=('optimizer', 'reference'): they wait in the host's memory")
-    if "lora" in config and not config["lora"]["rank"]:
-        lines.append("  lora.rank=32: no gradient, moments or float32 copy of the model, and no reference")
-    if config.get("algorithm_args", {}).get("kl_coef"):
-        lines.append("  algorithm_args.kl_coef=0: no reference is held")
+    if not config["lora"]["rank"]:
+        lines.append("  lora.rank=32: no gradient, moments or float32 copy of the model, and no reference beside it")
+        if config.get("algorithm_args", {}).get("kl_coef"):
+            lines.append("  algorithm_args.kl_coef=0: no reference is held")
     return [*lines, "  more devices"]
 
 

@@ -108,7 +108,7 @@ def rl_target(
     elif algorithm.needs_ref:
         held["reference"] = shaped(trainer.abstract.params, trainer.model_shardings, dtype)
     if config["off_policy_steps"]:
-        held["sampling policy"] = shaped(trainer.abstract.params, trainer.shardings.params, dtype)
+        held["sampling policy"] = shaped(jax.eval_shape(trainer.copy, state.params), trainer.shardings.params)
     few = [_completion(sample) for sample in range(minibatch)]
     zeros = [np.zeros(len(one.tokens), np.float32) for one in few]
     sequences, _ = algorithm.prepare(few, [1.0] * len(few), zeros, zeros)
@@ -193,17 +193,21 @@ def rm_target(
     """Training of a reward model by a config with the stage train_rm. rows: instead of the config's."""
     mesh = parallel.make_mesh(**config["mesh"], devices=devices)
     shape = config["trainer"] | ({} if rows is None else {"rows": rows})
-    model = RewardModel.make(model_config, jnp.dtype(config["dtype"]), config["remat"])
+    dtype, adapter = jnp.dtype(config["dtype"]), lora.make(**config["lora"])
+    model = RewardModel.make(model_config, dtype, config["remat"], lora=adapter)
     trainer = make_reward_trainer(model, mesh, updates=1, optimizer=config["optimizer"], **shape)
     state = shaped(trainer.abstract, trainer.shardings)
     held = {"parameters": state.params, "optimiser": dataclasses.replace(state, params={})}
+    base = shaped(model.model.abstract_params, trainer.base_shardings, dtype) if adapter else None
+    if base is not None:
+        held["frozen base"] = base
     text = np.zeros(2, np.int32)
     pairs = [TokenPair(text, text)] * config["batch"]
     batch = pack_pairs(pairs, rows=trainer.rows, row_tokens=trainer.row_tokens)
     turns = lengths.turns(mesh, trainer.rows, trainer.row_tokens, trainer.row_tokens, 2 * config["batch"])
     update = Program(
-        lambda: trainer.update.run.trace(state, placed(batch.arrays, mesh), batch.micro_batches, None),
-        mesh, turns, ("parameters", "optimiser"), 1,
+        lambda: trainer.update.run.trace(state, placed(batch.arrays, mesh), batch.micro_batches, base),
+        mesh, turns, ("parameters", "optimiser", "frozen base"), 1,
     )  # fmt: skip
     return Target(
         {"update": update}, {name: bytes_a_device(tree) for name, tree in held.items()}, (),

@@ -9,6 +9,7 @@ A rollout is written once its verdicts are there (a wall-clock time-out does not
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import threading
 import time
@@ -44,7 +45,8 @@ class Rollout:
 class Collector:
     """config: a digest of all that decides what is drawn; a file of another one is drawn anew.
 
-    check: called again and again while there is something to wait for; what it raises ends that rollout.
+    check: called again and again while there is something to wait for; what it raises ends that rollout. judging: the
+    time from the last completion of a rollout to its last verdict is spent within it, in the background.
     The weights of a rollout are the caller's to choose; staleness, how many rollouts they lag behind, is noted.
     """
 
@@ -59,10 +61,11 @@ class Collector:
         sampling: SamplingParams,
         style: str = "chat",
         check: Callable[[], None] = lambda: None,
+        judging: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ):
         self._folder, self._engine, self._sandbox, self._config = folder, engine, sandbox, config
         self._how: dict[str, Any] = {"samples": samples, "sampling": sampling, "style": style, "purpose": "rollout"}
-        self._check_run = check
+        self._check_run, self._judging = check, judging
         self._closing = threading.Event()
         self._threads = concurrent.futures.ThreadPoolExecutor(2, "collector")
         if hosts.is_first():
@@ -124,7 +127,8 @@ class Collector:
         return Rollout(drawn.completions, about, self._threads.submit(self._judge, number, drawn, about))
 
     def _judge(self, number: int, drawn: Drawn, about: dict[str, Any]) -> list[Scored]:
-        scored = drawn.scored(self._check)
+        with self._judging():
+            scored = drawn.scored(self._check)
         if hosts.is_first():
             rollouts.save(self.path(number), scored, about)
         return scored

@@ -49,14 +49,17 @@ class Checkpoints:
     """The checkpoints of a run.
 
     keep: how many to keep, the newest; every: rollouts between saves; minibatches: also save after each so many
-    mini-batches within a rollout, 0: not.
+    mini-batches within a rollout, 0: not. writing: the time that a checkpoint takes in the background is spent in it.
     """
 
-    def __init__(self, workdir: str | os.PathLike[str], *, keep: int, every: int, minibatches: int = 0):
+    def __init__(
+        self, workdir: str | os.PathLike[str], *, keep: int, every: int, minibatches: int = 0,
+        writing: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+    ):  # fmt: skip
         if keep < 1 or every < 1 or minibatches < 0:
             raise ValueError(f"checkpoint: keep {keep} and every {every} must be at least 1, minibatches at least 0")
         self._folder = Path(workdir).resolve() / "checkpoints"
-        self._keep, self._every, self._minibatches = keep, every, minibatches
+        self._keep, self._every, self._minibatches, self._writing = keep, every, minibatches, writing
         self._writer = ocp.StandardCheckpointer()
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
         self._pending: tuple[Position, concurrent.futures.Future[None]] | None = None
@@ -206,6 +209,10 @@ class Checkpoints:
 
     def _finish(self, position: Position, building: Path, body: dict[str, Any]) -> None:
         """In the background: the manifest, the right name, and the end of checkpoints that are no longer kept."""
+        with self._writing():
+            self._write(position, building, body)
+
+    def _write(self, position: Position, building: Path, body: dict[str, Any]) -> None:
         self._writer.wait_until_finished()
         if not hosts.is_first():
             return

@@ -21,7 +21,8 @@ def make_optimizer(
     """The optimiser and its schedule: linear warm-up over warmup_ratio of all updates, then a cosine that would reach
     final_ratio x learning_rate one update after the last.
 
-    Weight decay is decoupled (Loshchilov and Hutter, arXiv 1711.05101).
+    Its update takes the gradient's global norm as `grad_norm`, and computes it where it is not given. Weight decay is
+    decoupled (Loshchilov and Hutter, arXiv 1711.05101).
     """
     warmup = round(warmup_ratio * updates)
     schedule = optax.warmup_cosine_decay_schedule(
@@ -36,13 +37,16 @@ def make_optimizer(
     return optax.chain(_clip(clip_norm), adam), schedule
 
 
-def _clip(max_norm: float) -> optax.GradientTransformation:
+def _clip(max_norm: float) -> optax.GradientTransformationExtraArgs:
     """`optax.clip_by_global_norm` by one factor for all leaves: XLA joins a product with Adam's own arithmetic, but
-    makes a second gradient of optax's quotient.
+    makes a second gradient of optax's quotient. grad_norm: the global norm, of whoever has taken it already.
     """
 
-    def clipped(grads: optax.Updates, params: Any) -> optax.Updates:
-        factor = max_norm / jnp.maximum(optax.global_norm(grads), max_norm)
-        return jax.tree.map(lambda leaf: leaf * factor.astype(leaf.dtype), grads)
+    def clipped(
+        grads: optax.Updates, opt_state: Any, params: Any = None, *, grad_norm: jax.Array | None = None, **others: Any
+    ) -> tuple[optax.Updates, Any]:
+        norm = optax.global_norm(grads) if grad_norm is None else grad_norm
+        factor = max_norm / jnp.maximum(norm, max_norm)
+        return jax.tree.map(lambda leaf: leaf * factor.astype(leaf.dtype), grads), opt_state
 
-    return optax.stateless(clipped)
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), clipped)

@@ -50,7 +50,16 @@ class Trainer:
     rows: int
     row_tokens: int
     share: bool
-    shards: int
+
+    @property
+    def mesh(self) -> Mesh:
+        """Where all of it lies."""
+        return self.shardings.update.mesh
+
+    @property
+    def shards(self) -> int:
+        """The parts of the mesh (data x fsdp) that rows are dealt out to."""
+        return parallel.row_shards(self.mesh)
 
     def pack(self, sequences: Sequence[TokenSequence], allocate: int = 0) -> Packed:
         """A mini-batch in the trainer's shape, with loss weights divided by their sum: a mean over its tokens.
@@ -213,5 +222,4 @@ def make_trainer(
         rows=rows,
         row_tokens=row_tokens,
         share=share,
-        shards=parallel.row_shards(mesh),
     )

@@ -170,11 +170,14 @@ def update_of(
 
     shardings: where the new state lies; naming it keeps a second call from compiling again for other words of the same.
     Moments that lie on the host are brought to the devices for the optimiser's step and sent back.
-    Metrics are the loss's own, and grad_norm: the global norm of the gradient before clipping.
+    Metrics are the loss's own, and grad_norm: the global norm of the gradient before clipping, which the optimiser is
+    given, too, so that no gradient is read twice for it.
 
     Where the loss or that norm is not finite the step is left out: parameters, moments and the optimiser's own counts
     (so its schedule too) stay as they are, and state.skipped counts it. Metrics `skipped` (0 or 1) and `in_a_row`.
     """
+
+    optimise = optax.with_extra_args_support(optimizer).update
 
     def total(
         params: Params, base: Params | None, batch: dict[str, jax.Array], sums: Params | None
@@ -207,7 +210,7 @@ def update_of(
         finite = jnp.isfinite(total_loss) & jnp.isfinite(grad_norm)
 
         def moved(grads: Params, opt_state: Any, params: Params) -> tuple[Params, Any]:
-            step, opt_state = optimizer.update(grads, opt_state, params)
+            step, opt_state = optimise(grads, opt_state, params, grad_norm=grad_norm)
             return optax.apply_updates(params, step), opt_state
 
         # a branch, not a choice between two results: that would keep the old moments beside the new

@@ -105,11 +105,35 @@ def test_what_lies_beside_a_program(target):
     assert search.beside(target, "decode") == held["parameters"] + held["optimiser"] + both
 
 
+def test_drawing_ahead_holds_a_copy_of_what_is_trained():
+    """In the model's dtype; of an adapter, which is small, a copy as it is."""
+    for lora, share in (("", 2), (",lora.rank=4", 1)):
+        ahead = rl_rule.get_config(
+            "tiny,dtype=bfloat16,trainer.rows=8,minibatch=16,engine.slots=16,engine.backend=xla,off_policy_steps=1,"
+            f"algorithm_args.importance_cap=2.0{lora}"
+        )
+        found = rl_target(ahead.to_dict() | {"mesh": MESH}, SIZES, jax.devices(), jax.devices(), LENGTHS)
+        assert found.held["sampling policy"] * share == found.held["parameters"]
+        assert "KV cache" not in found.passing  # it decodes while it trains
+
+
 def test_a_reward_model_s_training():
     config = train_rm.get_config("7b,dtype=float32,batch=8,trainer.rows=8,trainer.row_tokens=32").to_dict()
     target = rm_target(config, SIZES, jax.devices(), LENGTHS)
     assert target.most_rows == 8 and target.shards == 8
     assert compile_program(target.programs["update"]).collectives
+
+
+def test_a_reward_model_s_training_with_lora():
+    """The decoder is frozen, in the model's dtype; moments are those of adapter and head."""
+    config = train_rm.get_config("7b,dtype=bfloat16,batch=8,trainer.rows=8,trainer.row_tokens=32,lora.rank=2").to_dict()
+    target = rm_target(config, SIZES, jax.devices(), LENGTHS)
+    plain = rm_target(config | {"lora": {"rank": 0, "alpha": 1.0, "targets": ()}}, SIZES, jax.devices(), LENGTHS)
+    assert target.held["parameters"] < 0.5 * plain.held["parameters"]
+    assert target.held["optimiser"] == pytest.approx(2 * target.held["parameters"], abs=64)
+    assert target.held["frozen base"] == pytest.approx(plain.held["parameters"] / 2, rel=0.02)
+    found = compile_program(target.programs["update"])
+    assert 0 < found.own_bytes < plain.held["parameters"] + plain.held["optimiser"]
 
 
 def fake(needed):

@@ -1,11 +1,14 @@
 """Rollouts drawn, judged behind the trainer's back, written once, and taken from the disk again."""
 
+import contextlib
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from acecoder_jax.sampling import rollout as rollouts
 from acecoder_jax.sampling.collector import Collector
 from acecoder_jax.sampling.draw import SamplingParams
 from acecoder_jax.stops import Stop, Stopped
@@ -15,11 +18,11 @@ from tests.sampling.test_rollout import PROBLEMS, FakeEngine, FakeSandbox
 
 @pytest.fixture
 def make(words: Any, tmp_path: Path):
-    def make(expected: int = 6, config: str = "a", check: Any = lambda: None) -> Collector:
+    def make(expected: int = 6, config: str = "a", **others: Any) -> Collector:
         engine = FakeEngine(words)
         made = Collector(
             tmp_path, engine, FakeSandbox(engine.log, expected), config=config, samples=2, sampling=SamplingParams(),
-            check=check,
+            **others,
         )  # fmt: skip
         made.log = engine.log  # type: ignore[attr-defined]
         return made
@@ -43,6 +46,25 @@ def collector_verdict(job: Any) -> Any:
     from acecoder_jax.types import Status, Verdict
 
     return Verdict(job.id, (Status.PASS,))
+
+
+def test_drawing_ahead_and_judging_go_on_beside_the_caller(make, monkeypatch):
+    """Both are held up here until the caller has gone on; the time of judging is told."""
+    go, judged = threading.Event(), []
+    draw = rollouts.draw
+    monkeypatch.setattr(rollouts, "draw", lambda *a, **kw: (go.wait(60) or pytest.fail("blocked"), draw(*a, **kw))[1])
+
+    @contextlib.contextmanager
+    def judging():
+        yield
+        judged.append(threading.current_thread().name)
+
+    with make(judging=judging) as collector:
+        coming = collector.ahead(4, PROBLEMS, lambda: "weights", staleness=1)
+        assert not coming.done() and not judged
+        go.set()
+        coming.result().scored()
+    assert len(judged) == 1 and judged[0].startswith("collector")
 
 
 def test_what_is_on_the_disk_is_not_drawn_again(make):

@@ -37,6 +37,8 @@ MEASURED = {
     "logp_s",
     "update_s",
     "wait_s",
+    "judge_s",
+    "save_s",
     "decode_tokens_per_s",
     "train_tokens_per_s",
 }
@@ -86,15 +88,16 @@ def command(*args: str) -> list[str]:
     return [sys.executable, "-m", "acecoder_jax.main", *args]
 
 
-def environment() -> dict[str, str]:
-    """One device, as on a laptop; the tests' own cache of compiled programs."""
-    return os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+def environment(devices: int = 1) -> dict[str, str]:
+    """One device, as on a laptop, or several; the tests' own cache of compiled programs."""
+    flags = f"--xla_force_host_platform_device_count={devices}" if devices > 1 else ""
+    return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
 
 
-def start(*args: str, check: bool = True, timeout_s: float = 900) -> subprocess.CompletedProcess[str]:
+def start(*args: str, check: bool = True, timeout_s: float = 900, devices: int = 1) -> subprocess.CompletedProcess[str]:
     """The command run to its end."""
     done = subprocess.run(
-        command(*args), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=timeout_s
+        command(*args), cwd=ROOT, env=environment(devices), capture_output=True, text=True, timeout=timeout_s
     )
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done

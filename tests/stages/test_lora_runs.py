@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 
 from acecoder_jax import store
 from acecoder_jax.algorithms import reinforce_pp
-from acecoder_jax.stages import train_rl
+from acecoder_jax.stages import _rl_parts
 from tests.stages.runs import SFT, assert_same_run, kill_when, rl_args, start
 
 LORA = ("--config.lora.rank=4", "--config.lora.alpha=8.0")
@@ -38,6 +38,20 @@ def test_a_supervised_run_learns_and_a_killed_one_goes_on(small_policy: Path, tm
         assert (after[name] == other[name]).all(), name
 
 
+def test_reinforcement_learning_of_an_adapter_one_step_off_policy(small_policy: Path, tmp_path: Path) -> None:
+    """The next rollout is drawn with the adapter of before the updates, merged, and after a kill too."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    ahead = {"rollouts": 3, "off_policy_steps": 1, "algorithm_args.importance_cap": 2.0, "checkpoint.minibatches": 1}
+    args = [*rl_args(small_policy, whole, **ahead, heldout_args={})[:-1], *LORA]
+    start(*args, f"--workdir={whole}")
+    rows = store.read_jsonl(whole / "metrics.jsonl")
+    assert [row["staleness"] for row in rows] == [0, 1, 1]
+    assert rows[0]["logp_gap"] < 1e-4 < min(row["logp_gap"] for row in rows[1:])
+    kill_when(lambda: any((killed / "checkpoints").glob("1.*")), *args, f"--workdir={killed}")
+    start(*args, f"--workdir={killed}")
+    assert_same_run(killed, whole)
+
+
 def test_reinforcement_learning_of_an_adapter(small_policy: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     args = [*rl_args(small_policy, whole, rollouts=3)[:-1], *LORA, "--config.trainer.offload=('optimizer',)"]
@@ -58,10 +72,10 @@ def test_no_reference_is_loaded_where_none_is_needed() -> None:
     trainer = SimpleNamespace(parked=lambda params: ("parked", params))
     free, anchored = reinforce_pp.make(kl_coef=0.0), reinforce_pp.make(kl_coef=0.01)
     base = {"layers": {}}
-    assert train_rl.reference(trainer, free, None, load) is None
-    assert train_rl.reference(trainer, free, base, load) is None
-    assert train_rl.reference(trainer, anchored, base, load) is base
-    assert train_rl.reference(trainer, anchored, None, lambda: base) == ("parked", base)
+    assert _rl_parts.reference(trainer, free, None, load) is None
+    assert _rl_parts.reference(trainer, free, base, load) is None
+    assert _rl_parts.reference(trainer, anchored, base, load) is base
+    assert _rl_parts.reference(trainer, anchored, None, lambda: base) == ("parked", base)
 
 
 def test_knobs_that_cannot_work_speak_to_the_user(small_policy: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tests.stages.runs import (
     decided,
     environment,
     rl_args,
+    samples,
     start,
     stop_when,
 )
@@ -49,7 +50,8 @@ def test_stopped_in_the_middle_of_a_rollouts_updates(small_policy: Path, whole: 
     args = rl_args(small_policy, tmp_path, **(MANY | {"checkpoint.every": 4, "checkpoint.minibatches": 0}))
     code, out = stop_when((tmp_path / "logps" / "000003.npz").exists, signal.SIGTERM, args)
     assert code == 143, out
-    (at,) = (name for name in checkpoints(tmp_path) if name.startswith("3."))
+    (at,) = checkpoints(tmp_path) - {"0"}
+    assert at.partition(".")[0] == "3"  # before its first update where the signal was quick, else between two
     assert "SIGTERM: stopping as soon as" in out and f"stopped at {tmp_path / 'checkpoints' / at}" in out
     assert "stopped by SIGTERM: the same command with the same workdir goes on" in out and "Traceback" not in out
 
@@ -88,6 +90,12 @@ def test_damaged_and_lost_checkpoints(small_policy: Path, whole: Path, tmp_path:
     assert {path.name for path in (workdir / "checkpoints").glob("*.unusable")} == {"5.unusable", "4.3.unusable"}
     assert_same_run(workdir, whole)
 
+    for lost in ("model", "checkpoints/5"):
+        shutil.rmtree(workdir / lost)
+    out = start(*args).stdout  # from 4.3, in the middle of a rollout's updates
+    assert "cannot be used" not in out and "begins at the beginning" not in out
+    assert_same_run(workdir, whole)
+
     shutil.rmtree(workdir / "model")
     shutil.rmtree(workdir / "checkpoints" / "5")
     (workdir / "logps" / "000004.npz").unlink()  # without it 4.3 is of no use
@@ -122,6 +130,24 @@ def test_a_changed_config_in_the_middle_of_a_rollout(small_policy: Path, whole: 
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     # of rollout 4 the row says what was done of it, not what the old run had come to later
     assert rows[4]["cut_after"] == 3 and "reward_mean" not in rows[4] and "reward_mean" in rows[5]
+
+
+def test_on_another_mesh(small_policy: Path, whole: Path, tmp_path: Path) -> None:
+    """From its fourth update on on eight devices, over all axes: the rollout on the disk is used, and the update is the
+    same up to the rounding of float32."""
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "checkpoints" / "5")
+    mesh = {"mesh.data": 2, "mesh.fsdp": 2, "mesh.tensor": 2}
+    args = rl_args(small_policy, tmp_path, **(MANY | mesh))
+    refused = start(*args, devices=8, check=False)
+    assert refused.returncode == 1 and "mesh.tensor: 1 -> 2" in refused.stderr
+    start(*args, "--allow_config_change", devices=8)
+    assert samples(tmp_path) == samples(whole)
+    *before, row = decided(tmp_path)
+    *expected, last = decided(whole)
+    assert before == expected and row.keys() == last.keys() and row["step"] == 5
+    for name, value in last.items():
+        assert row[name] == pytest.approx(value, rel=1e-5, abs=1e-7), name
 
 
 def written(workdir: Path) -> set[tuple[str, int]]:

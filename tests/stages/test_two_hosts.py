@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -11,18 +10,7 @@ import pytest
 
 from acecoder_jax import store
 from tests.processes import ends, pair
-from tests.stages.runs import PROBLEMS, command, environment
-
-MEASURED = {
-    "step_s",
-    "decode_s",
-    "logp_s",
-    "update_s",
-    "score_s",
-    "wait_s",
-    "decode_tokens_per_s",
-    "train_tokens_per_s",
-}
+from tests.stages.runs import MEASURED, PROBLEMS, start
 
 
 def args(model: Path, workdir: Path) -> list[str]:
@@ -67,8 +55,7 @@ def together(small_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def test_as_one_process(small_policy: Path, together: Path, tmp_path: Path) -> None:
     """The same tokens and verdicts; losses, gradients and log-probs to float32's rounding in another order of sums."""
-    env = environment() | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    subprocess.run(command(*args(small_policy, tmp_path / "one")), env=env, check=True, capture_output=True)
+    start(*args(small_policy, tmp_path / "one"), devices=8)
     assert samples(together) == samples(tmp_path / "one")
     rows, alone = decided(together), decided(tmp_path / "one")
     assert len(rows) == 2 and 0 < rows[0]["reward_mean"] < 1

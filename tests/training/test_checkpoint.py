@@ -1,10 +1,12 @@
 """Checkpoints: what is saved comes back, on another mesh too; a few are kept; a half-written one does not count."""
 
+import contextlib
 import errno
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import jax
@@ -75,6 +77,24 @@ def test_the_state_may_change_as_soon_as_save_returns(tmp_path, meshes):
         jax.block_until_ready(state)
     with Checkpoints(tmp_path, keep=1, every=1) as checkpoints:
         assert_same(checkpoints.restore(Position(0), TARGET, meshes["one"]), expected)
+
+
+def test_the_run_goes_on_while_a_checkpoint_is_written(tmp_path, meshes):
+    go, log = threading.Event(), []
+
+    @contextlib.contextmanager
+    def writing():
+        assert go.wait(60)
+        yield
+        log.append("written")
+
+    with Checkpoints(tmp_path, keep=2, every=1, writing=writing) as checkpoints:
+        checkpoints.save(Position(1), random_state(1, meshes["one"]))
+        checkpoints.check()
+        assert not log and "1" not in on_disk(tmp_path) and checkpoints.last_good == "there is no checkpoint yet"
+        go.set()
+        checkpoints.wait()
+        assert log == ["written"] and on_disk(tmp_path) == {"1"}
 
 
 def test_the_newest_few_are_kept(tmp_path, meshes):

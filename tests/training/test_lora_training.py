@@ -153,6 +153,20 @@ def test_a_start_from_a_checkpoint_goes_on_as_the_run_would(base, sequences, tmp
     jax.tree.map(np.testing.assert_array_equal, one[0], other[0])
 
 
+def test_the_adapter_that_draws_ahead_is_kept_as_it_is(tmp_path):
+    """In float32 where the model is in bfloat16: a rounded adapter would draw other samples after a resume."""
+    trainer, _ = make(model=dataclasses.replace(MODEL, dtype=jnp.bfloat16))
+    state = begin(trainer, tmp_path)
+    older = trainer.copy(jax.tree.map(lambda leaf: leaf + 1e-4, state.params))
+    with Checkpoints(tmp_path, keep=1, every=1, minibatches=1) as checkpoints:
+        trainer.keep(checkpoints, Stop(), Position(2, 1), state, {}, lambda: older)
+    with Checkpoints(tmp_path, keep=1, every=1) as checkpoints:
+        started = trainer.start(lambda: pytest.fail("the adapter is in the checkpoint"), checkpoints)
+    assert {leaf.dtype for leaf in jax.tree.leaves(started.behavior)} == {np.dtype(np.float32)}
+    jax.tree.map(np.testing.assert_array_equal, started.behavior, older)
+    jax.tree.map(np.testing.assert_array_equal, started.state, state)
+
+
 def test_a_forgotten_or_needless_base_is_an_error(base, sequences, tmp_path):
     trainer, _ = make()
     with pytest.raises(ValueError, match="takes the frozen base"):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import optax
 import pytest
 
 from acecoder_jax.training.optimizer import make_optimizer
@@ -78,6 +79,16 @@ def test_the_global_norm_is_clipped_before_adam():
         np.testing.assert_allclose(one, other, rtol=1e-5)
     unclipped = moved([small, large], clip_norm=100.0, final_ratio=1.0)
     assert np.abs(unclipped["a"] - equal["a"])[0] > 1e-3
+
+
+def test_a_norm_that_is_given_is_not_computed():
+    gradient: Any = {"a": np.array([3.0, 0.0], np.float32), "b": np.array([[4.0]], np.float32)}
+    optimizer, _ = make_optimizer(updates=100, learning_rate=0.1)
+    factors = []
+    for given in ({}, {"grad_norm": 5.0}, {"grad_norm": 10.0}):
+        _, state = optimizer.update(gradient, optimizer.init(PARAMS), PARAMS, **given)
+        factors.append(np.asarray(optax.tree.get(state, "mu")["a"])[0] / (0.1 * 3.0))  # mu is (1 - beta1) x clipped
+    np.testing.assert_allclose(factors, [0.2, 0.2, 0.1], rtol=1e-6)
 
 
 def test_decay_is_decoupled_and_off_by_default():

@@ -7,6 +7,7 @@ import pytest
 
 from acecoder_jax import parallel
 from acecoder_jax.models.config import ModelConfig
+from acecoder_jax.models.lora import Lora
 from acecoder_jax.models.reward_head import RewardModel
 from acecoder_jax.training import state
 from acecoder_jax.training.packing import TokenSequence
@@ -82,6 +83,44 @@ def test_an_update_learns_whatever_the_mesh_and_the_micro_batch():
     assert alone[-1] < 0.1 * alone[0] and margin > 2
     spread, _, _ = train(parallel.make_mesh(data=2, fsdp=2, tensor=2), 8, pairs, steps=2)
     np.testing.assert_allclose(spread, alone[:2], rtol=1e-4)
+
+
+LORA = RewardModel.make(CONFIG, jnp.float32, "none", lora=Lora(2, 4.0, ("q", "down")))
+
+
+def train_adapter(mesh, pairs, steps):
+    """(losses, trained parameters, scores with the adapter beside its base, scores with it merged)."""
+    decoder = jax.device_get({name: leaf for name, leaf in parameters().items() if not name.startswith("reward")})
+    with jax.set_mesh(mesh):
+        trainer = make_reward_trainer(LORA, mesh, updates=40, optimizer={"learning_rate": 3e-2}, rows=4, row_tokens=8)
+        base = jax.device_put(decoder, trainer.base_shardings)
+        now = state.create(trainer.adapter(0), trainer.optimizer, trainer.shardings)
+        for leaf, where in zip(jax.tree.leaves(now), jax.tree.leaves(trainer.shardings), strict=True):
+            assert leaf.sharding.is_equivalent_to(where, leaf.ndim)
+        losses = []
+        for _ in range(steps):
+            now, metrics = trainer.update(now, pack_pairs(pairs, rows=4, row_tokens=8), base)
+            losses.append(float(metrics["loss"]))
+        texts = [TokenSequence(np.append(text, 0), {}) for pair in pairs for text in (pair.chosen, pair.rejected)]
+        joined = make_scores(trainer.model, mesh, rows=4, row_tokens=8)(trainer.whole(now.params, base), texts)
+        plain = make_scores(MODEL, mesh, rows=4, row_tokens=8)
+        merged = plain(trainer.model.merged(base, now.params), texts)
+        jax.tree.map(np.testing.assert_array_equal, jax.device_get(base), decoder)
+        with pytest.raises(ValueError, match="takes the frozen base"):
+            trainer.update(now, pack_pairs(pairs, rows=4, row_tokens=8))
+    return losses, jax.device_get(now.params), joined, merged
+
+
+def test_an_adapter_and_the_head_learn_beside_a_frozen_decoder():
+    pairs = [TokenPair(A, B), TokenPair(C, A), TokenPair(C, B), TokenPair(A[::-1], A)]
+    losses, params, joined, merged = train_adapter(parallel.make_mesh(fsdp=1, devices=jax.devices()[:1]), pairs, 40)
+    assert losses[-1] < 0.3 * losses[0]
+    assert params.keys() == {"layers", "reward_da", "reward_bias_a"}
+    assert params["layers"].keys() == {"q_a_dr", "q_b_rnh", "down_a_fr", "down_b_rd"}
+    for one, other in zip(joined, merged, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+    spread, *_ = train_adapter(parallel.make_mesh(data=2, fsdp=2, tensor=2), pairs, 2)
+    np.testing.assert_allclose(spread, losses[:2], rtol=1e-4)
 
 
 def test_rows_that_cannot_be_split_over_the_mesh_are_refused():

@@ -56,6 +56,46 @@ def test_a_fresh_start_and_a_start_from_a_checkpoint(trainer, tmp_path):
         assert leaf.sharding.is_equivalent_to(where, leaf.ndim)
 
 
+def test_a_start_on_another_mesh_goes_on_with_the_same_update(tmp_path):
+    """From a checkpoint of one mesh: moments, metrics and log-probs agree up to the rounding of float32."""
+    rng = np.random.default_rng(0)
+    drawn = jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(leaf.dtype), Model(CONFIG).abstract_params)
+    sequences = [
+        TokenSequence(rng.integers(0, 16, n + 1).astype(np.int32), {"loss_weight": np.ones(n)}) for n in (7, 3, 5, 6)
+    ]
+
+    def update(mesh, seen):
+        """The state before (from a checkpoint, or fresh and then saved after an update) and one more update."""
+        made = make(mesh, optimizer={"learning_rate": 1e-3, "warmup_ratio": 0.0}, updates=9)
+        with jax.set_mesh(mesh), Checkpoints(tmp_path, keep=1, every=1) as checkpoints:
+            now = made.start(lambda: jax.device_put(drawn, made.shardings.params), checkpoints)
+            state = now.state
+            if now.position == Position(0):
+                state, _ = made.update(state, made.pack(sequences))
+                made.keep(checkpoints, Stop(), Position(1), state, {})
+            seen.append(now.position)
+            state, numbers = made.update(state, made.pack(sequences))
+            return jax.device_get((state, numbers)), made.logps(state.params, sequences)
+
+    seen: list[Position] = []
+    (state, numbers), logps = update(parallel.make_mesh(data=2, fsdp=2, tensor=2), seen)
+    for mesh in (
+        parallel.make_mesh(devices=jax.devices()[:1]),
+        parallel.make_mesh(data=1, fsdp=4, context=2),
+    ):
+        (other, other_numbers), other_logps = update(mesh, seen)
+        assert (int(other.update), int(other.skipped)) == (int(state.update), int(state.skipped)) == (2, 0)
+        for name, value in numbers.items():
+            assert other_numbers[name] == pytest.approx(value, rel=1e-5), name
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max()),
+            other.opt_state, state.opt_state,
+        )  # fmt: skip
+        for one, two in zip(other_logps, logps, strict=True):
+            np.testing.assert_allclose(one, two, atol=1e-4)
+    assert seen == [Position(0), Position(1), Position(1)]
+
+
 def test_other_weights_can_be_kept_beside_the_state(trainer, tmp_path):
     state = train_state.create(jax.device_put(params(), trainer.shardings.params), trainer.optimizer, trainer.shardings)
     older = trainer.copy(jax.tree.map(lambda leaf: leaf + 1, state.params))
@@ -93,8 +133,8 @@ def test_a_misspelt_knob_is_an_error():
 
 def make(mesh, **kw):
     return make_trainer(
-        Model(CONFIG, jnp.float32, "none"), cross_entropy, mesh, updates=1, optimizer={"learning_rate": 1.0},
-        **{"rows": 4, "row_tokens": 8, "logit_chunk": 8} | kw,
+        Model(CONFIG, jnp.float32, "none"), cross_entropy, mesh,
+        **{"updates": 1, "optimizer": {"learning_rate": 1.0}, "rows": 4, "row_tokens": 8, "logit_chunk": 8} | kw,
     )  # fmt: skip
 
 

@@ -28,15 +28,18 @@ MESHES = {"fsdp4_tensor2": (1, 4, 2), "data2_fsdp2_tensor2": (2, 2, 2), "fsdp2_t
 
 
 def keeps_gradient() -> optax.GradientTransformation:
-    """The optimiser, with the gradient that it saw in its state."""
+    """The optimiser, with the gradient and the norm that it was given in its state."""
     adam, _ = make_optimizer(learning_rate=LEARNING_RATE, updates=10, warmup_ratio=0.0)
 
-    def update(grads: Any, state: Any, params: Any = None) -> Any:
-        step, adam_state = adam.update(grads, state["adam"], params)
-        return step, {"adam": adam_state, "gradient": grads}
+    def init(params: Any) -> Any:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return {"adam": adam.init(params), "gradient": zeros, "norm": jnp.zeros(())}
 
-    zeros = lambda params: jax.tree.map(jnp.zeros_like, params)  # noqa: E731
-    return optax.GradientTransformation(lambda p: {"adam": adam.init(p), "gradient": zeros(p)}, update)
+    def update(grads: Any, state: Any, params: Any = None, *, grad_norm: Any) -> Any:
+        step, adam_state = adam.update(grads, state["adam"], params, grad_norm=grad_norm)
+        return step, {"adam": adam_state, "gradient": grads, "norm": grad_norm}
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 OPTIMIZER = keeps_gradient()
@@ -154,7 +157,7 @@ def test_loss_and_gradient_are_those_of_sequences_alone(params, sequences, by_ha
         state.opt_state["gradient"], gradient,
     )  # fmt: skip
     norm = np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(gradient)))
-    assert metrics["grad_norm"] == pytest.approx(norm, rel=1e-5)
+    assert metrics["grad_norm"] == state.opt_state["norm"] == pytest.approx(norm, rel=1e-5)
 
 
 def test_the_update_moves_against_the_gradient_and_counts(params, reference):
