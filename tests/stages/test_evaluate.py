@@ -4,8 +4,9 @@ import json
 import pytest
 
 from acecoder_jax import benchmarks, prompts, store, writers
+from acecoder_jax.benchmarks import Task
 from acecoder_jax.sandbox import Sandbox
-from acecoder_jax.stages import evaluate
+from acecoder_jax.stages import _answers, evaluate
 from acecoder_jax.types import Status, Verdict
 from acecoder_jax.writers import WriterError
 from configs.evaluate import get_config
@@ -270,3 +271,15 @@ def test_tests_that_have_changed_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmarks, "make", changed)
     with pytest.raises(ValueError, match=f"'toy.{PROBLEMS[0].id}.0' was judged by other tests than toy has now"):
         evaluate.run(config(), tmp_path)
+
+
+def test_a_task_may_say_itself_what_judges_it():
+    """Then its tests are not read before they are wanted."""
+
+    class Unread(dict):
+        def items(self):
+            raise AssertionError("its tests were read")
+
+    task = Task("t", "Write f.", Unread(), digest="0123")
+    assert _answers.digest(task) == "0123"
+    assert len(_answers.digest(two_parts().tasks[0])) == 16

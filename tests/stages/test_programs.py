@@ -122,8 +122,13 @@ def test_a_program_is_judged_and_told_before_the_next_one_is_written():
     ]  # fmt: skip
 
 
-def test_the_writer_goes_on_while_programs_are_judged_but_not_without_end(monkeypatch):
-    monkeypatch.setattr(_judging, "WINDOW", 3)
+@pytest.mark.parametrize("bound", ["jobs", "bytes of tests"])
+def test_the_writer_goes_on_while_programs_are_judged_but_not_without_end(monkeypatch, bound):
+    if bound == "jobs":
+        monkeypatch.setattr(_judging, "WINDOW", 3)
+    else:
+        size = sum(len(test) for number in range(3) for test in question(number)["test_cases"])
+        monkeypatch.setattr(_judging, "OPEN_BYTES", size)
     events: list[str] = []
     sandbox = FakeSandbox(events, at_once=False)
 
