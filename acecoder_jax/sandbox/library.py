@@ -74,7 +74,7 @@ def library_settings(library: Library, tier: int) -> dict[str, Any]:
         if not os.path.isabs(path) or not os.path.exists(path):
             raise SandboxError(f"Library.readable names {path!r}: no absolute path of a file or folder")
     folders, entries = _found(library.packages)
-    modules = [path for name in library.preload for path in package(name)]
+    modules = [path for name in {one.partition(".")[0]: None for one in library.preload} for path in package(name)]
     paths = python_paths()
     readable = [*paths["readable"], *entries, *modules, *map(os.path.realpath, library.readable)]
     readable += [ZONES] if os.path.isdir(ZONES) else []

@@ -1,7 +1,7 @@
 """Programs of the library profile that try what it does not open, and that leave something behind."""
 
 HELPERS = """
-import array, ctypes, fcntl, os, resource, shutil, signal, socket, stat, subprocess, sys, tempfile, threading, time
+import array, ctypes, fcntl, mmap, os, resource, shutil, signal, socket, stat, subprocess, sys, tempfile, threading
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -13,6 +13,7 @@ REFUSED = {  # each has to raise OSError
     "a shell": "subprocess.run(['/bin/sh', '-c', 'true'])",
     "exec": "os.execv(sys.executable, [sys.executable, '-c', '0'])",
     "exec of a file of its own": "open('x', 'w').write('#!/bin/sh'), os.chmod('x', 0o777), os.execv('x', ['x'])",
+    "code in a file of its own": "open('y', 'w').write(' ' * 4096), mmap.mmap(os.open('y', os.O_RDWR), 4096, prot=5)",
     "spawn": "os.posix_spawn(sys.executable, [sys.executable], {})",
     "fork": "os._exit(0) if os.fork() == 0 else None",
     "vfork": "raw(58)",
