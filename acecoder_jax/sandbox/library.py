@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import importlib.metadata
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,11 +118,11 @@ def _scratch(taken: Iterable[str]) -> str:
 # ---- packages
 
 
-def _found(packages: Iterable[str]) -> tuple[list[str], list[str]]:
+def _found(packages: Sequence[str]) -> tuple[list[str], list[str]]:
     """The folders that distributions and all that they require are installed in, and their own entries there."""
     folders: dict[str, None] = {}
     entries: dict[str, None] = {}
-    for one in _closure(packages):
+    for one in _closure(packages) if packages else ():
         files = one.files
         if not files:
             raise SandboxError(f"Library.packages: {one.metadata['Name']} has no list of its files: install it by pip")
