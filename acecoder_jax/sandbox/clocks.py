@@ -1,4 +1,4 @@
-"""What the kernel says of a process's time: that which it ran, and that which it waited for a core."""
+"""What the kernel says of a process: the time which it ran and which it waited for a core, and its threads."""
 
 import contextlib
 import os
@@ -11,6 +11,15 @@ def cpu_s(pid: int) -> float:
         return time.clock_gettime((~pid << 3) | 2)  # the kernel's name for a process's CPU clock
     except OSError:
         return 0.0
+
+
+def threads(pid: int) -> int:
+    """How many a process has; 0 when it has gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[17])
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 class Waits:

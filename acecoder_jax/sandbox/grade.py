@@ -12,8 +12,8 @@ from .jail import wire
 from .jail.codec import Refused, encode, encode_list
 from .jail.decode import decode
 from .job import Job, Limits
-from .plan import MAX_CALLS, plan
-from .run import Died, Run, Timeout, poll, settle
+from .plan import MAX_CALLS, inside, plan
+from .run import Crowded, Died, Run, Timeout, poll, settle
 
 QUIET_S = 0.01  # how long a player of constant asserts runs before its replies are read one by one
 UNLINK_S = 0.05  # how long a player may take to see that a judge is gone: its program may be busy with a call
@@ -39,6 +39,9 @@ class Grading:
             self.tests = [stdin.plan(test) for test in job.tests]
         elif job.profile == "calls":
             self.tests = [calls.plan(test, job.entry_point or "") for test in job.tests]
+        elif job.profile == "library":
+            self.tests = [inside(test) for test in job.tests]
+            self.allow_inside = True  # there is no other way, and whoever made the sandbox with a Library knows it
         else:
             self.tests = list(plan(job.tests, job.entry_point, job.setup, tuple(options["preload"])))
         self.found: list[tuple[str, str] | None] = [None] * len(self.tests)
@@ -94,13 +97,15 @@ class Grading:
             }[self.tests[at].kind](at)
         except NotLoaded as error:
             self._rest(*error.args)
-        except (Timeout, Died, wire.Malformed) as failure:
+        except (Timeout, Crowded, Died, wire.Malformed) as failure:
             self._failed(*self._explain(failure))
 
     def _explain(self, failure: Exception) -> tuple[str, str]:
         """The status and message of what a child did. One that has died is reaped."""
         if isinstance(failure, Timeout):
             return _TIMEOUT
+        if isinstance(failure, Crowded):
+            return "crash", str(failure)
         if not isinstance(failure, Died):
             return "crash", f"a malformed reply: {failure}"
         reason = self.processes.drop(failure.child)

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-PROFILES = ("grading", "stdin", "calls")
+PROFILES = ("grading", "stdin", "calls", "library")
 MAX_LIMIT = 1 << 60  # what the kernel's own limits can hold, with room
 
 
@@ -49,7 +49,8 @@ class Job:
     entry_point: the function under test. None: each test's own, found from the names that it calls.
     setup: code that runs before each test, in the process that judges it.
     profile: one of PROFILES. "grading": the tests are code that calls functions. "stdin": the program reads stdin and
-        prints. "calls": the entry point is called with the arguments of the list `input`.
+        prints. "calls": the entry point is called with the arguments of the list `input`. "library": the tests run
+        beside the program, in a sandbox that was made with a Library.
     limits: what this program may use; None: the sandbox's own limits.
     """
 

@@ -61,6 +61,16 @@ def plan(tests: tuple[str, ...], entry_point: str | None, setup: str, preload: t
     return plans
 
 
+def inside(test: str) -> TestPlan:
+    """The plan of a test that runs beside the program, whatever it names."""
+    tree = _parse(test)
+    return (
+        TestPlan("broken", test, message=f"the test {tree}"[:400])
+        if isinstance(tree, str)
+        else TestPlan("inside", test)
+    )
+
+
 def _plan(
     tests: tuple[str, ...], entry_point: str | None, setup: str, preload: tuple[str, ...], budget: Budget
 ) -> Plans:

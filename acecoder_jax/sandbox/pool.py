@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from ..types import Status, Verdict
 from .job import Job, Limits
+from .library import Library, library_settings
 from .settings import SandboxError, describe, jail_settings
 from .worker import DEPTH, Task, Worker, cores, verdict
 
@@ -50,6 +51,7 @@ class Sandbox:
     allow_inside: let tests pass that can only run beside the program (Verdict.mode "inside"), and so can be fooled.
     stop: "never", "failure" (at the first test that is not passed) or "timeout" (after the first).
     preload: packages beside the standard library that programs may import.
+    library: what programs of the library profile have; None: there is no such profile. For evaluation alone.
     quiet: do not print the isolation at start.
     """
 
@@ -63,6 +65,7 @@ class Sandbox:
         allow_inside: bool = False,
         stop: str = "never",
         preload: Iterable[str] = (),
+        library: Library | None = None,
         quiet: bool = False,
     ):
         if stop not in ("never", "failure", "timeout"):
@@ -71,7 +74,7 @@ class Sandbox:
         if not isinstance(workers, int | None) or (workers or 0) < 0:
             raise ValueError(f"workers must be a number from 0 up, or None, not {workers!r}")
         self.workers = workers or len(os.sched_getaffinity(0))
-        self.quiet = quiet
+        self.quiet, self.library = quiet, library
         preload = tuple(preload)
         self._settings = {
             "limits": dataclasses.asdict(self.limits),
@@ -102,6 +105,8 @@ class Sandbox:
         if self._thread is not None:
             raise SandboxError("the sandbox has been started")
         self._settings["jail"], self.report = jail_settings(*self._isolation)
+        if self.library is not None:
+            self._settings["library"] = library_settings(self.library, self.report["tier"])
         try:
             for core in cores(self.workers):
                 self._pool.append(Worker(self._settings, core))
@@ -117,7 +122,8 @@ class Sandbox:
         self._thread = threading.Thread(target=self._run, name="sandbox", daemon=True)
         self._thread.start()
         if not self.quiet:
-            print(f"sandbox: {self.workers} workers, {describe(self.report)}", file=sys.stderr)
+            more = f"; {self.library.describe()}" if self.library else ""
+            print(f"sandbox: {self.workers} workers, {describe(self.report)}{more}", file=sys.stderr)
         return self
 
     def close(self) -> None:
@@ -134,7 +140,9 @@ class Sandbox:
     # ---- use
 
     def submit(self, job: Job) -> "concurrent.futures.Future[Verdict]":
-        """Grade a job. Returns at once, from any thread."""
+        """Grade a job. Returns at once, from any thread. SandboxError for a profile that this sandbox does not have."""
+        if job.profile == "library" and self.library is None:
+            raise SandboxError(f"job {job.id!r}: the library profile is there where Sandbox is given a Library")
         task = Task(job, concurrent.futures.Future(), _JSON(job.to_row()).encode())
         with self._lock:
             if self._thread is None or self._closing:

@@ -16,10 +16,15 @@ from .job import Limits
 SLOW_S = 0.05  # a program that runs longer gives the jobs behind it back
 LOOK_S = 0.5  # how often a long wait looks after the host
 HELLO_S = 5.0
+THREADS_S = 0.05  # how often the threads of a program that may start some are counted
 
 
 class Timeout(Exception):  # noqa: N818 - it reads as what happened
     """A limit was reached."""
+
+
+class Crowded(Exception):  # noqa: N818 - it reads as what happened
+    """A child has started more threads than it may."""
 
 
 class Died(Exception):  # noqa: N818 - it reads as what happened
@@ -157,7 +162,10 @@ class Run:
         return self.left_s() <= 0
 
     def wait(self, *children: Child) -> None:
-        """Read from the children as soon as one has something to say or ends. Raises Timeout, wire.Malformed."""
+        """Read from the children as soon as one has something to say or ends.
+
+        Raises Timeout, Crowded, wire.Malformed.
+        """
         left_s = self.left_s()
         if left_s <= 0:
             if self._cpu_left_s() > 0:  # what it said in time may lie here unread, where this process had to wait
@@ -172,9 +180,14 @@ class Run:
             left_s = min(left_s, LOOK_S)
         else:
             left_s = min(left_s, SLOW_S)
+        most = self.zygote.max_threads
+        if most is not None:
+            left_s = min(left_s, THREADS_S)
         poll([child.channel for child in children], left_s)
         for child in children:
             child.read()
+            if most is not None and child.channel.threads() > most:
+                raise Crowded(f"more than {most} threads")
         self._take_step(children)
 
 

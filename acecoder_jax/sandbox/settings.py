@@ -90,30 +90,45 @@ def jail_settings(
 
 @functools.cache
 def _probe(isolation: int | None, preload: tuple[str, ...]) -> dict[str, Any]:
-    library = os.path.dirname(os.__file__)
-    candidates = (f"{library}/lib-dynload", str(sysconfig.get_config_var("DESTSHARED")))
-    extensions = next((path for path in candidates if os.path.isdir(path)), library)
-    packages = [path for name in preload for path in _package(name)]
-    config = {
+    paths = python_paths()
+    packages = [path for name in preload for path in package(name)]
+    config = paths | {
         "tiers": [isolation] if isolation else list(TIERS),
-        "extensions": extensions,
         "packages": list(preload),
-        "path": [library, extensions, *dict.fromkeys(str(Path(path).parent) for path in packages)],
-        "readable": [library, *packages] + ([] if extensions.startswith(library) else [extensions]),
-        "hidden": [path for name in ("site-packages", "dist-packages") if os.path.isdir(path := f"{library}/{name}")],
+        "path": [*paths["path"], *dict.fromkeys(str(Path(path).parent) for path in packages)],
+        "readable": [*paths["readable"], *packages],
         "rlimits": RLIMITS,
         "child_rlimits": CHILD_RLIMITS,
     }
+    return config | probe(config)
+
+
+def python_paths() -> dict[str, Any]:
+    """Where Python's own library lies: "extensions", "path" (of imports), "readable", "hidden" (packages in there)."""
+    library = os.path.dirname(os.__file__)
+    candidates = (f"{library}/lib-dynload", str(sysconfig.get_config_var("DESTSHARED")))
+    extensions = next((path for path in candidates if os.path.isdir(path)), library)
+    return {
+        "extensions": extensions,
+        "path": [library, extensions],
+        "readable": [library] + ([] if extensions.startswith(library) else [extensions]),
+        "hidden": [path for name in ("site-packages", "dist-packages") if os.path.isdir(path := f"{library}/{name}")],
+    }
+
+
+def probe(config: dict[str, Any]) -> dict[str, Any]:
+    """What jail/probe.py finds out: "report" of the best of config["tiers"], "refused", "readable", "links"."""
     done = subprocess.run(
         [*PYTHON, "-c", _BOOT_PROBE, PACKAGE, json.dumps(config)],
-        env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd="/", timeout=120, check=False,
+        env=ENVIRONMENT | config.get("environment", {}), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        cwd="/", timeout=120, check=False,
     )  # fmt: skip
     if done.returncode:
         raise SandboxError(f"the sandbox's probe failed: {done.stderr[-2000:]}")
-    return config | json.loads(done.stdout)
+    return json.loads(done.stdout)
 
 
-def _package(name: str) -> list[str]:
+def package(name: str) -> list[str]:
     """Where an installed package lies, with the folder of its own libraries."""
     spec = importlib.util.find_spec(name)
     if spec is None or not (spec.submodule_search_locations or spec.origin):

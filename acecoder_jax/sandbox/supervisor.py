@@ -34,11 +34,11 @@ class Supervisor:
         self.host = host
         self.limits = Limits(**config["limits"])
         self.options = config["options"]
-        self.jail = config["jail"]
+        self.jails = {"grading": config["jail"], "library": config.get("library")}
         if config["core"] is not None:
             with contextlib.suppress(OSError):  # the machine took the core from us since: then any will do
                 os.sched_setaffinity(0, {config["core"]})
-        self.zygote = Zygote(self.jail)
+        self.zygotes = {"grading": Zygote(self.jails["grading"])}
         self.jobs: deque[tuple[int, list[Any]]] = deque()
         self.buffer = bytearray()
 
@@ -54,19 +54,29 @@ class Supervisor:
         except HostGone:
             return
         finally:
-            self.zygote.close()
+            for zygote in self.zygotes.values():
+                zygote.close()
+
+    def _zygote(self, kind: str) -> Zygote:
+        """The one that is running; that of the library profile starts with its first job, since it imports packages."""
+        if kind not in self.zygotes:
+            self.zygotes[kind] = Zygote(self.jails[kind])
+        return self.zygotes[kind]
 
     def _grade(self, number: int, job: Job) -> None:
         broken = ""
+        kind = "library" if job.profile == "library" else "grading"
+        limits = job.limits or self.limits
         for _ in range(2):
             try:
-                verdict = Grading(job, self.zygote, job.limits or self.limits, self.options, self._give_back).run()
+                verdict = Grading(job, self._zygote(kind), limits, self.options, self._give_back).run()
             except HostGone:
                 raise
             except Exception as error:  # whatever the job does to us, the jobs behind it are graded
                 broken = str(error) if isinstance(error, ZygoteDied) else f"{type(error).__name__}: {error}"
-                self.zygote.close()
-                self.zygote = Zygote(self.jail)
+                if kind in self.zygotes:
+                    self.zygotes.pop(kind).close()
+                self._zygote(kind)
             else:
                 self._send({"n": number, "verdict": verdict})
                 return

@@ -141,6 +141,8 @@ def problem_of(row: store.Row | str) -> str:
             return f"{key!r} is not a string"
     if (profile := row.get("profile")) not in (None, *PROFILES):
         return f"'profile' is not one of {', '.join(PROFILES)}"
+    if profile == "library":
+        return "the profile library is there for evaluations alone"
     if profile == "calls" and not (row.get("entry_point") or "").isidentifier():
         return "the profile calls wants an 'entry_point'"
     return ""

@@ -6,6 +6,7 @@ It reads orders from one socket: packets of pairs (order, slot), with the child'
     L 0     with LIMITS behind it: what the children may use that are forked from now on
     S slot  fork a player of the stdin profile: 3 descriptors, its channel, stdin and stdout
     R slot  reap the slot's child, which is dead or dying, and report (slot, wait status, user s, system s, peak bytes)
+In the library profile R also empties the scratch directory: no other child has run in it when the next one is forked.
 Which children run, for how long, and who is killed, is the supervisor's business.
 """
 
@@ -21,7 +22,7 @@ import struct
 import sys
 from typing import Any
 
-from . import confine, judge, kernel, player, script
+from . import confine, judge, kernel, player, scratch, script
 from .rehearsal import rehearse
 
 REPORT = struct.Struct("<BiddQ")
@@ -40,9 +41,14 @@ def main(control_fd: int, config: dict[str, Any]) -> None:
     null = os.open("/dev/null", os.O_RDWR)
     sys.path[:] = config["path"]
     sys.argv[:] = sys.orig_argv[:] = ["program"]  # else programs would find this configuration there
+    library = config.get("library")
+    if library:
+        confine.prepare(library)
     _warm(config["preload"])
     kernel.share_code_pages()
     rehearse()
+    if library:
+        scratch.wipe(library["scratch"])  # of what the packages have written there
     report = confine.enter(config)
     gc.set_threshold(10_000, 10, 10)  # a collection in a child touches what it would else share
     gc.collect()
@@ -77,7 +83,10 @@ class Forker:
         self.limits = config["child_rlimits"]
         self.mapped_bytes = report["mapped_bytes"]
         self.of_job: list[tuple[int, int]] | None = None
-        self.filter = kernel.pack_filter(kernel.no_fork_filter()) if report["child_filter"] else None
+        library = config.get("library")
+        self.scratch: str | None = library["scratch"] if library else None
+        threads = bool(library and library["threads"])
+        self.filter = kernel.pack_filter(kernel.child_filter(threads)) if report["child_filter"] else None
         self.orphan_dies = report["tier"] >= 3  # in a pid namespace all die with the first process, this one
 
     def limit(self, packed: bytes) -> None:
@@ -99,6 +108,8 @@ class Forker:
                 resource.setrlimit(kind, (limit, limit))
             if self.filter is not None:
                 kernel.install(self.filter)
+            if self.scratch is not None:
+                scratch.enter(self.scratch)
             roles: dict[int, Any] = {ord("F"): player.main, ord("J"): judge.main, ord("S"): script.main}
             roles[order](*fds)
         finally:
@@ -123,6 +134,8 @@ def _serve(control_fd: int, forker: Forker) -> None:
             order, slot = packet[at], packet[at + 1]
             if order == ord("R"):
                 _, status, usage = os.wait4(children.pop(slot), 0)
+                if forker.scratch is not None:
+                    scratch.wipe(forker.scratch)
                 peak = usage.ru_maxrss * 1024
                 os.write(control_fd, REPORT.pack(slot, status, usage.ru_utime, usage.ru_stime, peak))
                 os.sched_yield()  # the supervisor waits for this on the same core: it goes before the next fork
