@@ -10,10 +10,10 @@ from --config.data_path. docs/evaluation.md has more.
 | preset | benchmarks | answers |
 | --- | --- | --- |
 | humaneval, mbpp | HumanEval and HumanEval+, MBPP and MBPP+ | greedy, of up to 768 tokens |
-| bigcodebench | complete and instruct | greedy, 1,280 tokens |
+| bigcodebench, bigcodebench_hard | complete and instruct, of all tasks or of the hard ones | greedy, 1,280 tokens |
 | livecodebench | release v4 | greedy, 2,048 tokens |
 | acecode | a file in AceCode's schema, --config.data_path | greedy, 1,024 tokens |
-| all | the first four | greedy, 2,048 tokens |
+| all | the first four, BigCodeBench in full | greedy, 2,048 tokens |
 | tiny | 32 embedded toy problems, for small policies | greedy, 128 tokens |
 """
 
@@ -25,13 +25,17 @@ from acecoder_jax import presets
 from configs import synthesize
 
 HUMANEVAL, MBPP = {"name": "humaneval"}, {"name": "mbpp"}
-BIGCODEBENCH = tuple({"name": "bigcodebench", "split": split} for split in ("complete", "instruct"))
+BIGCODEBENCH, BIGCODEBENCH_HARD = (
+    tuple({"name": "bigcodebench", "split": split, "subset": subset} for split in ("complete", "instruct"))
+    for subset in ("full", "hard")
+)
 LIVECODEBENCH = {"name": "livecodebench", "release": "release_v4"}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "humaneval": {"benchmarks": (HUMANEVAL,)},
     "mbpp": {"benchmarks": (MBPP,)},
     "bigcodebench": {"benchmarks": BIGCODEBENCH, "max_tokens": 1280, "local.max_prompt_tokens": 2048},
+    "bigcodebench_hard": {"benchmarks": BIGCODEBENCH_HARD, "max_tokens": 1280, "local.max_prompt_tokens": 2048},
     "livecodebench": {"benchmarks": (LIVECODEBENCH,), "max_tokens": 2048, "local.max_prompt_tokens": 4096},
     "acecode": {"benchmarks": ({"name": "acecode"},), "max_tokens": 1024, "local.max_prompt_tokens": 2048},
     "all": {

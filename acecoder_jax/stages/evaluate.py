@@ -80,7 +80,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
 
 def make_benchmarks(entries: Sequence[Mapping[str, Any]], data_path: str) -> list[Benchmark]:
     """The benchmarks of the config, each with knobs of its own. No two may have a name or a score in common."""
-    if data_path and len(entries) != 1:
+    if data_path and len({entry.get("name") for entry in entries}) != 1:
         raise ValueError("config.data_path is for a single benchmark: give each of several a 'path' in benchmarks")
     benches = []
     for entry in entries:
