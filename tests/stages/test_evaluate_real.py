@@ -69,13 +69,13 @@ def test_the_stages_greedy_tokens_are_those_of_transformers(real, tmp_path, monk
     expected = transformers_greedy(tmp_path, model, [prompt_tokens(words, one) for one in asked], "float32", NEW_TOKENS)
 
     completions = {}
-    reply_of = local.Local._reply
+    reply_of = local.to_reply
 
     def noting(request, completion):
         completions[request.key] = completion
         return reply_of(request, completion)
 
-    monkeypatch.setattr(local.Local, "_reply", staticmethod(noting))
+    monkeypatch.setattr(local, "to_reply", noting)
     knobs = {"max_prompt_tokens": 1024, "max_new_tokens": NEW_TOKENS, "dtype": "float32", "engine": ENGINE}
     with local.Local(model=model, **knobs) as writer:
         replies = {reply.key: reply for reply in writer.write(asked)}
