@@ -69,6 +69,7 @@ class InLoop:
                 Hand(engine, check), sandbox, ((self.asking.request(bench, task, 0), task) for task in tasks),
                 lambda task, text: self.asking.program(bench, task, answer_id(bench, task.id, 0), text),
                 lambda task, program: task.jobs(program, answer_id(bench, task.id, 0)),
+                check,
             ):  # fmt: skip
                 passed[found.one.id] = () if found.reason else tuple(bench.passed(found.verdicts).values())
         return [Answered(task.id, passed[task.id]) for task in tasks]

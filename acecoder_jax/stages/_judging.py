@@ -5,7 +5,7 @@ import functools
 import queue
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from acecoder_jax import writers
 from acecoder_jax.sandbox import Job, Sandbox
@@ -15,6 +15,7 @@ from acecoder_jax.writers import Reply, Request, WriterError
 INFRA = "infra"  # the reason of a program that the sandbox could not judge, though it tried several times
 AGAIN = (*writers.FAILURES, INFRA)  # reasons that say nothing about a program
 WINDOW = 256  # jobs in the sandbox for each of its workers, beyond which the writer has to wait
+CHECK_S = 0.5  # between two calls of `check`
 OPEN_BYTES = 1 << 28  # of the tests of those jobs, beyond which it has to wait too
 
 T = TypeVar("T")
@@ -58,10 +59,12 @@ def judge(
     asked: Iterable[tuple[Request, T]],
     program: Callable[[T, str], str],
     jobs: Callable[[T, str], Mapping[str, Job]],
+    check: Callable[[], None] = lambda: None,
 ) -> Iterator[Judged[T]]:
     """What became of the requests, in the order in which it is known. Each program is judged as soon as it is written.
 
-    program: in the text of a reply. jobs: of that program, by part; at least one.
+    program: in the text of a reply. jobs: of that program, by part; at least one. check: called again and again while
+    verdicts are waited for; what it raises ends the judging.
     A writer that has to stop (WriterError) does so when all programs that it wrote have been judged.
     """
     waiting: dict[str, T] = {}
@@ -98,7 +101,7 @@ def judge(
             else:
                 yield Judged(one, reply)
         while open_jobs and (reply is None or open_jobs >= most or open_bytes >= OPEN_BYTES or not done.empty()):
-            key, part, size, future = done.get()
+            key, part, size, future = _next(done, check)
             open_jobs -= 1
             open_bytes -= size
             judged, verdicts = under_way[key]
@@ -117,6 +120,14 @@ def whole(reply: Reply) -> Reply:
     if reply.finish != "cut":
         return reply
     return dataclasses.replace(reply, error="broken", detail="the connection was lost each time before the end")
+
+
+def _next(done: "queue.SimpleQueue[Any]", check: Callable[[], None]) -> Any:
+    while True:
+        try:
+            return done.get(timeout=CHECK_S)
+        except queue.Empty:
+            check()
 
 
 def _note(
