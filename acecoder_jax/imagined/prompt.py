@@ -7,13 +7,6 @@ from typing import Any
 
 from acecoder_jax.types import Seed
 
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"question": {"type": "string"}, "tests": {"type": "array", "items": {"type": "string"}}},
-    "required": ["question", "tests"],
-    "additionalProperties": False,
-}
-
 _TEXT = """\
 You write exercises for Python programmers. Take the program below as the idea for one new exercise, and write the \
 exercise and tests that check a solution of it.
@@ -38,6 +31,19 @@ Reply with one JSON object and nothing else, in this form:
 {{"question": "the exercise", "tests": ["assert name(1) == 2", "assert name(2) == 4"]}}
 
 {seed}"""
+
+
+def schema(tests: int) -> dict[str, Any]:
+    """The JSON schema of a reply to `text`: at least half of the tests that are asked for, since a model may leave some
+    out, and at most twice as many, since a small one may not end.
+    """
+    items = {"type": "array", "items": {"type": "string"}, "minItems": -(-tests // 2), "maxItems": 2 * tests}
+    return {
+        "type": "object",
+        "properties": {"question": {"type": "string"}, "tests": items},
+        "required": ["question", "tests"],
+        "additionalProperties": False,
+    }
 
 
 def text(seed: Seed, tests: int) -> str:

@@ -57,7 +57,7 @@ class Asking:
             top_p=self.top_p,
             max_tokens=self.max_tokens,
             seed=_writing.request_seed(self.seed, "synthesize", seed.id),
-            schema=prompt.SCHEMA,
+            schema=prompt.schema(self.tests),
         )
 
 

@@ -154,10 +154,9 @@ def test_the_prompt_and_the_schema(tree, tmp_path):
         body = server.asked[0].body
     text = body["messages"][0]["content"]
     assert "There are about 12 of them" in text and '"question"' in text and "```python\ndef f" in text
-    assert (
-        body["response_format"]["json_schema"]["schema"]["required"] == ["question", "tests"]
-        and body["temperature"] == 0.7
-    )
+    schema = body["response_format"]["json_schema"]["schema"]
+    assert schema["required"] == ["question", "tests"] and body["temperature"] == 0.7
+    assert schema["properties"]["tests"]["minItems"] == 6 and schema["properties"]["tests"]["maxItems"] == 24
     assert len({asked.body["seed"] for asked in server.asked}) == 8  # noise of its own for each
 
 
