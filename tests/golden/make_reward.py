@@ -30,8 +30,8 @@ class ValueHead(torch.nn.Module):
         return self.summary(self.dropout(hidden_btd))[..., 0]
 
 
-class Published(Qwen2ForCausalLM):
-    """AceCodeRM."""
+class AceCodeRM(Qwen2ForCausalLM):
+    """The published class, restated."""
 
     def __init__(self, config: Qwen2Config):
         super().__init__(config)
@@ -45,10 +45,10 @@ class Published(Qwen2ForCausalLM):
         return score_bt[torch.arange(len(lengths_b)), torch.tensor(lengths_b) - 1].numpy()
 
 
-def random_model(case: dict, seed: int) -> Published:
+def random_model(case: dict, seed: int) -> AceCodeRM:
     """Every parameter drawn at random, in bfloat16 steps; in float32."""
     base = make_golden.random_model(make_golden.COMMON | case, seed)
-    model = Published(base.config)
+    model = AceCodeRM(base.config)
     model.config._attn_implementation = "eager"
     model.load_state_dict(base.state_dict(), strict=False)
     with torch.no_grad():
@@ -57,7 +57,7 @@ def random_model(case: dict, seed: int) -> Published:
     return model.eval()
 
 
-def texts(model: Published, rng: np.random.Generator) -> np.ndarray:
+def texts(model: AceCodeRM, rng: np.random.Generator) -> np.ndarray:
     """[texts, time] of tokens; what stands after a text's length is junk, as padding may be."""
     return rng.integers(0, model.config.vocab_size, (len(LENGTHS), max(LENGTHS)))
 

@@ -159,7 +159,7 @@ class TestLive:
         config, params = checkpoint.load(tmp_path / "in")
         np.testing.assert_allclose(scores(config, params, recorded), expected, atol=TOLERANCE)
         checkpoint.save(params, config, tmp_path / "out", dtype=jnp.float32)
-        opened, report = torch_side.Published.from_pretrained(
+        opened, report = torch_side.AceCodeRM.from_pretrained(
             tmp_path / "out", attn_implementation="eager", dtype=torch.float32, output_loading_info=True
         )
         assert not any(report.values()), report
