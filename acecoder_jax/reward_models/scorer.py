@@ -22,6 +22,7 @@ from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.models.decoder import Params
 from acecoder_jax.models.fingerprint import fingerprint
 from acecoder_jax.reward_models import checkpoint, texts
+from acecoder_jax.reward_models.texts import Encoded
 from acecoder_jax.training.packing import TokenSequence
 from acecoder_jax.training.reward_trainer import make_scores
 from acecoder_jax.training.update import PerToken
@@ -117,12 +118,12 @@ class RewardModel:
     def score_tokens(self, tokens: Sequence[np.ndarray]) -> list[float]:
         """The score at the last of each text's tokens, [n] each. ValueError for one longer than row_tokens."""
         scores: list[float] = [0.0] * len(tokens)
-        for i, score in self._in_batches(dict(enumerate(tokens))):
+        for i, score in self._in_batches({i: Encoded(text, 1, False) for i, text in enumerate(tokens)}):
             scores[i] = score
         return scores
 
-    def _encode(self, numbered: Iterable[tuple[int, tuple[str, str]]]) -> dict[int, np.ndarray | None]:
-        found: dict[int, np.ndarray | None] = {}
+    def _encode(self, numbered: Iterable[tuple[int, tuple[str, str]]]) -> dict[int, Encoded | None]:
+        found: dict[int, Encoded | None] = {}
         for i, (question, program) in numbered:
             try:
                 one = texts.encode(self.words, question, program, **self._rules)
@@ -130,17 +131,26 @@ class RewardModel:
                 raise ValueError(f"pair {i}: {error}") from error
             self.counts["scored" if one else "dropped"] += 1
             self.counts["truncated"] += one is not None and one.truncated
-            found[i] = None if one is None else one.tokens
+            found[i] = one
         return found
 
-    def _in_batches(self, encoded: Mapping[int, np.ndarray | None]) -> Iterator[tuple[int, float]]:
-        """The longest first, so that a batch's texts are of like length and the first one needs the most memory."""
-        there = sorted(((i, t) for i, t in encoded.items() if t is not None), key=lambda one: (-len(one[1]), one[0]))
+    def _in_batches(self, encoded: Mapping[int, Encoded | None]) -> Iterator[tuple[int, float]]:
+        """Texts of one question stand together, and questions by the length of their longest text, the longest first:
+        a batch's texts are of like length, and the first batch needs the most memory.
+        """
+        by_prompt: dict[bytes, list[tuple[int, Encoded]]] = {}
+        for i, one in encoded.items():
+            if one is not None:
+                by_prompt.setdefault(one.tokens[: one.prompt].tobytes(), []).append((i, one))
+        for texts_of_one in by_prompt.values():
+            texts_of_one.sort(key=lambda text: (-len(text[1].tokens), text[0]))
+        groups = sorted(by_prompt.values(), key=lambda group: (-len(group[0][1].tokens), group[0][0]))
+        there = list(itertools.chain.from_iterable(groups))
         for batch in (there[start : start + BATCH] for start in range(0, len(there), BATCH)):
             # what follows a text is not read: the function scores every token of a sequence but its last
-            sequences = [TokenSequence(np.append(tokens, 0).astype(np.int32), {}, len(tokens)) for _, tokens in batch]
+            sequences = [TokenSequence(np.append(one.tokens, 0).astype(np.int32), {}, one.prompt) for _, one in batch]
             found = self._function(sequences)(self.params, sequences)
-            yield from ((i, float(score[0])) for (i, _), score in zip(batch, found, strict=True))
+            yield from ((i, float(score_n[-1])) for (i, _), score_n in zip(batch, found, strict=True))
 
     def _function(self, sequences: Sequence[TokenSequence]) -> PerToken:
         """The function for the shortest rows, of a power of two tokens, that a micro-batch of these texts fills."""

@@ -17,9 +17,12 @@ OVERS = ("truncate", "drop")
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """tokens: [n] of int32, whose last one the score is read at. truncated: the question lost its beginning."""
+    """tokens: [n] of int32, whose last one the score is read at. prompt: how many of them come before the program, with
+    which the texts of one question begin alike. truncated: the question lost its beginning.
+    """
 
     tokens: np.ndarray
+    prompt: int
     truncated: bool
 
 
@@ -44,27 +47,29 @@ def encode(
     for name, text in (("question", question), ("program", program)):
         if not text.strip():
             raise ValueError(f"the {name} is empty: there is nothing to score")
-    tokens = _render(words, question, program, read)
-    if len(tokens) <= max_tokens:
-        return Encoded(np.array(tokens, np.int32), False)
+    whole = _render(words, question, program, read)
+    if len(whole.tokens) <= max_tokens:
+        return whole
     if over == "drop":
         return None
     asked = words.encode(question, add_special_tokens=False)
-    keep = len(asked) - (len(tokens) - max_tokens)
+    keep = len(asked) - (len(whole.tokens) - max_tokens)
     while keep > 0:
-        tokens = _render(words, words.decode(asked[-keep:]), program, read)
-        if len(tokens) <= max_tokens:
-            return Encoded(np.array(tokens, np.int32), True)
-        keep -= len(tokens) - max_tokens  # a cut text may be split into more tokens than it had
+        cut = _render(words, words.decode(asked[-keep:]), program, read)
+        if len(cut.tokens) <= max_tokens:
+            return dataclasses.replace(cut, truncated=True)
+        keep -= len(cut.tokens) - max_tokens  # a cut text may be split into more tokens than it had
     return None
 
 
-def _render(words: Any, question: str, program: str, read: str) -> list[int]:
+def _render(words: Any, question: str, program: str, read: str) -> Encoded:
     turns = prompts.chat(prompts.encodable(question))
+    prompt = prompts.render_chat(words, turns, add_generation_prompt=True)
     turns.append({"role": "assistant", "content": prompts.encodable(program)})
     tokens = prompts.render_chat(words, turns, add_generation_prompt=False)
-    if read == "last":
-        return tokens
-    if words.eos_token_id not in tokens:
-        raise ValueError("read is 'end_of_turn', but the chat template ends no turn with the tokenizer's EOS token")
-    return tokens[: len(tokens) - tokens[::-1].index(words.eos_token_id)]
+    alike = len(prompt) if tokens[: len(prompt)] == prompt else 1  # a template may put a whole chat otherwise
+    if read == "end_of_turn":
+        if words.eos_token_id not in tokens:
+            raise ValueError("read is 'end_of_turn', but the chat template ends no turn with the tokenizer's EOS token")
+        tokens = tokens[: len(tokens) - tokens[::-1].index(words.eos_token_id)]
+    return Encoded(np.array(tokens, np.int32), alike, False)

@@ -9,6 +9,7 @@ import optax
 from jax.sharding import Mesh
 
 from acecoder_jax.models import lora
+from acecoder_jax.models.attention import SHARES_PROMPTS
 from acecoder_jax.models.decoder import Params
 from acecoder_jax.models.reward_head import RewardModel
 from acecoder_jax.models.sharding import param_shardings
@@ -83,14 +84,16 @@ def make_scores(
 ) -> PerToken:
     """The function (params, sequences) -> the scores after each wanted token of each sequence but its last.
 
-    allocate: calls with up to so many sequences share one compiled program.
+    Sequences with one prompt share its copy where the attention allows it. allocate: calls with up to so many
+    sequences share one compiled program.
     """
     there = RewardModel(fit_model(model.model, mesh, row_tokens, attention))
+    share = there.model.attention in SHARES_PROMPTS
 
     def scores(params: Params, batch: Mapping[str, jax.Array]) -> jax.Array:
         return _scores(there, params, batch)
 
-    return per_token(scores, rows=rows, row_tokens=row_tokens, mesh=mesh, allocate=allocate)
+    return per_token(scores, rows=rows, row_tokens=row_tokens, share=share, mesh=mesh, allocate=allocate)
 
 
 def _scores(

@@ -60,6 +60,11 @@ def test_scores_are_those_of_each_text_alone_in_the_order_asked(model):
     assert model.score([]) == []
 
 
+def test_programs_of_one_question_share_it(model):
+    asked = [(question, PROGRAM.format(f" - {k}" * (k % 5))) for question, _ in pairs(9) for k in range(9)]
+    np.testing.assert_allclose(model.score(asked), one_by_one(model, asked), atol=1e-4)
+
+
 def test_a_stream_gives_the_same_scores_by_number(model, monkeypatch):
     monkeypatch.setattr(scorer, "AHEAD", 1)
     asked, drawn = pairs(130), []

@@ -21,6 +21,7 @@ def test_the_score_is_read_at_the_last_token_or_at_the_end_of_the_turn(words):
     assert words.decode(last.tokens) == (
         f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n{PROGRAM}<|im_end|>\n"
     )
+    assert words.decode(last.tokens[: last.prompt]).endswith("<|im_end|>\n<|im_start|>assistant\n")
     end = texts.encode(words, QUESTION, PROGRAM, read="end_of_turn")
     assert end.tokens.tolist() == last.tokens.tolist()[:-1] and end.tokens[-1] == words.eos_token_id
 
