@@ -1,4 +1,4 @@
-"""Numbers of an evaluation: pass@k, standard errors over problems, and whether two runs differ.
+"""Numbers of an evaluation: pass@k, best-of-n, standard errors over problems, and whether two runs differ.
 
 A value a problem comes in (passed or not, or the chance to pass), by problem or in a fixed order.
 """
@@ -21,6 +21,42 @@ def pass_at_k(samples: int, passed: int, k: int) -> float:
     if not (1 <= k <= samples and 0 <= passed <= samples):
         raise ValueError(f"no pass@{k} of {passed} passed among {samples} samples")
     return 1.0 - math.comb(samples - passed, k) / math.comb(samples, k)
+
+
+def best_of_n(scores: Sequence[float], passed: Sequence[bool], n: int) -> float:
+    """The chance that the highest-scored of n samples passes, the n drawn without replacement from those given.
+
+    Unbiased for best-of-n, as pass@k is for its k. With the samples sorted by score, r of them lower than a given score
+    and t equal to it, the highest of the n has that score in C(r + t, n) - C(r, n) of the C(samples, n) draws; then it
+    is each of the t equally often. So ties go to a tied sample at random. n = 1 is the mean, n = all the one on top.
+    -inf is a sample that is taken only where the draw has no other.
+    ValueError where there are not n samples, or not a score for each, or one is NaN.
+    """
+    if len(scores) != len(passed) or not 1 <= n <= len(scores) or any(math.isnan(score) for score in scores):
+        raise ValueError(f"no best of {n} of {len(scores)} scores ({list(scores)!r:.100}) and {len(passed)} samples")
+    tied: dict[float, list[bool]] = {}
+    for score, won in sorted(zip(scores, passed, strict=True)):
+        tied.setdefault(score, []).append(won)
+    total, lower = 0.0, 0
+    for group in tied.values():
+        draws = math.comb(lower + len(group), n) - math.comb(lower, n)
+        total += draws / math.comb(len(scores), n) * (sum(group) / len(group))
+        lower += len(group)
+    return total
+
+
+def pair_accuracy(scores: Sequence[float], passed: Sequence[bool]) -> float | None:
+    """Of the pairs of a sample that passes and one that does not, the share in which the first has the higher score.
+
+    A tie is half a pair (the area under the ROC curve). None where all pass or none does. ValueError where there is not
+    a score for each sample.
+    """
+    pairs = list(zip(scores, passed, strict=True))
+    good, bad = ([score for score, won in pairs if won is wanted] for wanted in (True, False))
+    if not good or not bad:
+        return None
+    right = sum((high > low) + (high == low) / 2 for high in good for low in bad)
+    return right / (len(good) * len(bad))
 
 
 def resampled_means(values: Sequence[float], seed: int, resamples: int = RESAMPLES) -> np.ndarray:

@@ -26,6 +26,46 @@ def test_pass_at_k_by_hand():
             scoring.pass_at_k(samples, passed, k)
 
 
+def test_best_of_n_by_hand():
+    # Of {1: fails, 2: passes, 3: fails}: of two the winner is 2 (of 1, 2), 3, 3.
+    assert scoring.best_of_n([1, 2, 3], [False, True, False], 2) == pytest.approx(1 / 3)
+    assert scoring.best_of_n([3, 1, 2], [False, False, True], 1) == pytest.approx(1 / 3)
+    assert scoring.best_of_n([3, 1, 2], [False, False, True], 3) == 0.0
+    assert scoring.best_of_n([0, 5, 5, 5], [False, True, True, False], 4) == pytest.approx(2 / 3)  # of the tied ones
+    assert scoring.best_of_n([-math.inf, 0], [True, False], 2) == 0.0
+    for scores, n in (([1.0, 2.0], 3), ([1.0, 2.0], 0), ([1.0], 1), ([1.0, math.nan], 1)):
+        with pytest.raises(ValueError, match="no best of"):
+            scoring.best_of_n(scores, [True, False], n)
+
+
+def test_best_of_n_counts_the_draws():
+    draw = np.random.default_rng(0)
+    for _ in range(20):
+        scores, passed = draw.integers(0, 4, 7).tolist(), draw.integers(0, 2, 7).astype(bool).tolist()
+        for n in range(1, 8):
+            chances = []
+            for drawn in itertools.combinations(range(7), n):
+                best = [passed[i] for i in drawn if scores[i] == max(scores[j] for j in drawn)]
+                chances.append(sum(best) / len(best))
+            assert scoring.best_of_n(scores, passed, n) == pytest.approx(np.mean(chances))
+
+
+def test_best_of_n_by_the_verdict_is_the_oracle():
+    for passed in range(6):
+        outcomes = [True] * passed + [False] * (5 - passed)
+        for n in range(1, 6):
+            found = scoring.best_of_n([float(one) for one in outcomes], outcomes, n)
+            assert found == pytest.approx(scoring.pass_at_k(5, passed, n))
+
+
+def test_pair_accuracy_by_hand():
+    # Passing: 3 and 1; failing: 2 and 1. Right: 3 over both; half: 1 and 1; wrong: 1 under 2.
+    assert scoring.pair_accuracy([3, 2, 1, 1], [True, False, True, False]) == pytest.approx(2.5 / 4)
+    assert scoring.pair_accuracy([1, 2], [True, True]) is None and scoring.pair_accuracy([], []) is None
+    with pytest.raises(ValueError, match="shorter"):
+        scoring.pair_accuracy([1, 2], [True])
+
+
 def test_the_standard_error_is_that_of_theory_and_of_scipy():
     """Of a share p of n problems: sqrt(p (1 - p) / n)."""
     values = [1.0] * 60 + [0.0] * 104
