@@ -14,6 +14,7 @@ from acecoder_jax.store import Row
 from acecoder_jax.writers import Request
 
 STYLES = ("chat", "r1", "base")
+GREEDY = -1  # the number of a problem's greedy answer beside its samples
 
 
 class Source(Protocol):
@@ -49,16 +50,17 @@ class Asking:
             raise ValueError(f"config.style is one of {', '.join(STYLES)}, not {self.style!r}")
 
     def request(self, bench: Benchmark, task: Task, sample: int) -> Request:
-        """For the sample-th answer to a task."""
+        """For the sample-th answer to a task; without noise for the one of the number GREEDY."""
         prompt = bench.prompt(task, "base" if self.style == "base" else "chat")
         messages = tuple(prompt.messages)
         if self.style == "r1":
             messages = ({"role": "system", "content": prompts.R1_SYSTEM_PROMPT}, *_without_system(messages))
         begun = not messages or (self.begins and self.style != "r1")
         name = answer_id(bench, task.id, sample)
-        seed = _writing.request_seed(self.seed, "evaluate", name) if self.temperature > 0 else None
+        temperature = 0.0 if sample == GREEDY else self.temperature
+        seed = _writing.request_seed(self.seed, "evaluate", name) if temperature > 0 else None
         return Request(
-            key=name, messages=messages, temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens,
+            key=name, messages=messages, temperature=temperature, top_p=self.top_p, max_tokens=self.max_tokens,
             seed=seed, prefix=prompt.start if begun else "", stop=prompt.stop if begun else (),
         )  # fmt: skip
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from acecoder_jax import store
 from acecoder_jax.benchmarks import Benchmark, Task
-from acecoder_jax.stages._answers import answer_id
+from acecoder_jax.stages._answers import GREEDY, answer_id
 from acecoder_jax.store import Row
 from acecoder_jax.writers import Reply, Request
 
@@ -72,8 +72,17 @@ def read(path: Path, benches: Sequence[Benchmark], model: str = "") -> dict[str,
 
 def check_whole(answers: Answers, bench: Benchmark, tasks: Iterable[Task], path: Path) -> None:
     """ValueError for tasks without an answer: a score over the others would not be the benchmark's."""
-    if missing := [task.id for task in tasks if task.id not in answers]:
+    if missing := [task.id for task in tasks if not answers.get(task.id)]:
         raise ValueError(f"{path}: no answer to {len(missing)} tasks of {bench.name}, {missing[0]!r} for one")
+
+
+def only(answers: Mapping[int, GivenAnswer], task: str, path: Path) -> GivenAnswer:
+    """The greedy answer to a task, or the one that there is. ValueError for several."""
+    if GREEDY in answers:
+        return answers[GREEDY]
+    if len(answers) > 1:
+        raise ValueError(f"{path}: {len(answers)} answers to {task!r}, where one, the greedy one, is wanted")
+    return next(iter(answers.values()))
 
 
 class Given:

@@ -22,7 +22,7 @@ from acecoder_jax.models import huggingface
 from acecoder_jax.models.fingerprint import fingerprint
 from acecoder_jax.sandbox import Limits, Sandbox
 from acecoder_jax.stages import _answers, _given, _judging, _scores, _work, _writing
-from acecoder_jax.stages._answers import Asking
+from acecoder_jax.stages._answers import GREEDY, Asking
 from acecoder_jax.stages._given import Given
 from acecoder_jax.stages._judging import AGAIN
 from acecoder_jax.store import Row
@@ -35,8 +35,38 @@ MAY_CHANGE = (
 Wanted = dict[str, tuple[str, int]]  # the task and the number of each answer, by its id
 
 
+@dataclasses.dataclass(frozen=True)
+class Answered:
+    """What there is in the end. answers: the file of their rows. stopped: why the writer had to stop before its end."""
+
+    benches: Sequence[Benchmark]
+    wanted: Mapping[str, Wanted]  # by the name of the benchmark
+    answers: Path
+    stopped: WriterError | None
+
+    def rows(self) -> dict[str, list[Row]]:
+        """Of the wanted answers those that are there, by the name of the benchmark, in the order of its tasks."""
+        found: dict[str, dict[str, Row]] = {bench.name: {} for bench in self.benches}
+        for row in store.stream_jsonl(self.answers) if self.answers.exists() else ():
+            if row["id"] in self.wanted.get(row["benchmark"], ()):
+                found[row["benchmark"]][row["id"]] = row
+        return {name: [found[name][one] for one in ours if one in found[name]] for name, ours in self.wanted.items()}
+
+
 def run(config: ConfigDict, workdir: Path) -> None:
     """Gets and judges what answers are missing, then writes the scores of all."""
+    found = answer(config, workdir)
+    tell(config, workdir, found)
+    if found.stopped is not None:
+        raise found.stopped
+
+
+def answer(config: ConfigDict, workdir: Path, greedy: bool = False) -> Answered:
+    """Gets and judges what answers are missing.
+
+    greedy: beside config.samples of them the greedy answer to each problem, of the number GREEDY; where the samples are
+    of a file, so many of each problem and the greedy one of config.greedy_answers, if that is named.
+    """
     if config.samples < 1 or (config.samples > 1 and config.temperature <= 0):
         raise ValueError(
             f"samples={config.samples} at temperature={config.temperature}: one answer at least, and several only "
@@ -44,10 +74,10 @@ def run(config: ConfigDict, workdir: Path) -> None:
         )
     benches = make_benchmarks(config.benchmarks, config.data_path)
     tasks = {bench.name: {task.id: task for task in bench.tasks[: config.first or None]} for bench in benches}
-    given = read_given(config, benches, tasks)
+    given = read_given(config, benches, tasks, greedy)
     if given is None:
         check_model(config, workdir)
-    wanted = {bench.name: wanted_of(bench, tasks[bench.name], config.samples, given) for bench in benches}
+    wanted = {bench.name: wanted_of(bench, tasks[bench.name], config.samples, given, greedy) for bench in benches}
     digests = {name: {task.id: _answers.digest(task) for task in ours.values()} for name, ours in tasks.items()}
     answers, rejected = workdir / "answers.jsonl", workdir / "rejected.jsonl"
     check_answers(answers, wanted, digests, given)
@@ -70,9 +100,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
             _work.summary(bench.name, counts)
             if stopped is not None:
                 break
-    tell(config, workdir, benches, wanted, answers)
-    if stopped is not None:
-        raise stopped
+    return Answered(benches, wanted, answers, stopped)
 
 
 # ---- what is evaluated
@@ -94,22 +122,39 @@ def make_benchmarks(entries: Sequence[Mapping[str, Any]], data_path: str) -> lis
 
 
 def read_given(
-    config: ConfigDict, benches: Sequence[Benchmark], tasks: Mapping[str, Mapping[str, Task]]
+    config: ConfigDict, benches: Sequence[Benchmark], tasks: Mapping[str, Mapping[str, Task]], greedy: bool
 ) -> Given | None:
-    """The answers of the file that the config names; None where a model is asked."""
+    """The answers of the files that the config names; None where a model is asked. greedy: as of `answer`."""
     if not config.answers:
+        if greedy and config.greedy_answers:
+            raise ValueError("config.greedy_answers is for samples of a file: name them in config.answers")
         return None
     path = Path(config.answers)
     answers = _given.read(path, benches, config.answers_model)
     for bench in benches:
+        for one in answers[bench.name].values():
+            if not greedy or config.greedy_answers:
+                one.pop(GREEDY, None)
         _given.check_whole(answers[bench.name], bench, tasks[bench.name].values(), path)
+    if greedy and config.greedy_answers:
+        path = Path(config.greedy_answers)
+        best = _given.read(path, benches, config.answers_model)
+        for bench in benches:
+            _given.check_whole(best[bench.name], bench, tasks[bench.name].values(), path)
+            for task, one in best[bench.name].items():
+                answers[bench.name].setdefault(task, {})[GREEDY] = _given.only(one, task, path)
     return Given(answers)
 
 
-def wanted_of(bench: Benchmark, tasks: Iterable[str], samples: int, given: Given | None) -> Wanted:
-    """The answers that there shall be: task and number by their ids, in order."""
-    numbers = {task: sorted(given.answers[bench.name][task]) if given else range(samples) for task in tasks}
-    return {_answers.answer_id(bench, task, k): (task, k) for task in tasks for k in numbers[task]}
+def wanted_of(bench: Benchmark, tasks: Iterable[str], samples: int, given: Given | None, greedy: bool) -> Wanted:
+    """The answers that there shall be: task and number by their ids, in order. greedy: as of `answer`."""
+    wanted: Wanted = {}
+    for task in tasks:
+        numbers = sorted(given.answers[bench.name][task]) if given else [*([GREEDY] if greedy else []), *range(samples)]
+        if greedy:
+            numbers = [k for k in numbers if k == GREEDY] + [k for k in numbers if k != GREEDY][:samples]
+        wanted |= {_answers.answer_id(bench, task, k): (task, k) for k in numbers}
+    return wanted
 
 
 def check_model(config: ConfigDict, workdir: Path) -> None:
@@ -213,25 +258,18 @@ def work(
 # ---- the scores
 
 
-def tell(
-    config: ConfigDict, workdir: Path, benches: Sequence[Benchmark],
-    wanted: Mapping[str, Wanted], answers: Path,
-) -> None:  # fmt: skip
+def tell(config: ConfigDict, workdir: Path, found: Answered) -> None:
     """Writes the scores, the table of problems and the official files, and prints the scores."""
-    found: dict[str, dict[str, Row]] = {bench.name: {} for bench in benches}
-    for row in store.stream_jsonl(answers):
-        if row["id"] in wanted.get(row["benchmark"], ()):
-            found[row["benchmark"]][row["id"]] = row
-    rows = {name: [found[name][one] for one in ours if one in found[name]] for name, ours in wanted.items()}
+    rows = found.rows()
     scores: _scores.Scores = {}
-    for bench in benches:
-        ours = rows[bench.name]
-        scores |= _scores.of(bench, ours, len(wanted[bench.name]), config.pass_at, config.seed)
-        if len(ours) == len(wanted[bench.name]):
+    for bench in found.benches:
+        ours, wanted = rows[bench.name], len(found.wanted[bench.name])
+        scores |= _scores.of(bench, ours, wanted, config.pass_at, config.seed)
+        if len(ours) == wanted:
             path = bench.official(workdir / "official" / bench.name, [_answers.to_answer(row) for row in ours])
             print(f"{bench.name}: its own package scores {path}")
         else:
-            print(f"{bench.name}: {len(wanted[bench.name]) - len(ours)} answers are missing, so no official files")
-    _scores.write_problems(workdir / "problems.tsv", benches, rows)
+            print(f"{bench.name}: {wanted - len(ours)} answers are missing, so no official files")
+    _scores.write_problems(workdir / "problems.tsv", found.benches, rows)
     store.write_json(workdir / "results.json", scores)
     _scores.report(scores)
