@@ -13,12 +13,13 @@ from ml_collections import ConfigDict
 
 from acecoder_jax import metrics, store
 from acecoder_jax.sandbox import PROFILES, Job, Limits, Sandbox
+from acecoder_jax.stages import _reward_model, _score_files, _score_rm
 from acecoder_jax.types import Verdict
 
-MAY_CHANGE = ("input", "output", "skip_malformed", "sandbox.workers", "sandbox.min_isolation")
+MAY_CHANGE = (
+    "input", "output", "skip_malformed", "sandbox.workers", "sandbox.min_isolation", *_reward_model.MAY_CHANGE,
+)  # fmt: skip
 COLUMNS = {"pass_rate": "pass rate", "programs_per_s": "programs/s"}
-MAX_REPORTED = 20
-_BEGINNING = b'{"id": '  # of every row that this stage writes
 
 
 class Tally:
@@ -55,17 +56,13 @@ class Tally:
 
 def run(config: ConfigDict, workdir: Path) -> None:
     """Scores every row of the input that the output does not have yet."""
-    check_paths(config.input, config.output)
-    good, malformed = check(config.input)
-    for line, identity, problem in malformed[:MAX_REPORTED]:
-        named = "" if identity is None else f", id {identity!r:.100}"
-        print(f"malformed row: {config.input}, line {line}{named}: {problem}")
-    if malformed and not config.skip_malformed:
-        raise ValueError(
-            f"{len(malformed)} malformed rows in {config.input}; --config.skip_malformed=True leaves them out"
-        )
+    _score_files.check_paths(config.input, config.output)
+    if "reward_model" in config:
+        _score_rm.run(config, workdir)
+        return
+    good, malformed = _score_files.check(config.input, problem_of, config.skip_malformed)
     tally = take_up(config.output, good)
-    print(f"{len(good)} rows to judge, {len(tally.ids)} done before, {len(malformed)} malformed")
+    print(f"{len(good)} rows to judge, {len(tally.ids)} done before, {malformed} malformed")
     if left := good - tally.ids:
         judge(config, left, tally)
     print_table("programs", tally.verdicts + collections.Counter(infra=tally.infra))
@@ -92,48 +89,12 @@ def judge(config: ConfigDict, wanted: Set[str], tally: Tally) -> None:
 # ---- the input
 
 
-def check_paths(source: str, output: str) -> None:
-    """Raises ValueError or FileNotFoundError where the one cannot be read or the other not be written."""
-    for key, path in (("input", source), ("output", output)):
-        if not path:
-            raise ValueError(f"config.{key} is empty: name a JSONL file")
-    if not Path(source).exists():
-        raise FileNotFoundError(f"config.input: no file {source}")
-    for path in (source, output):
-        if Path(path).exists() and not Path(path).is_file():
-            raise ValueError(f"{path} is not a regular file")
-    if Path(output).suffix == ".gz":
-        raise ValueError(f"config.output: {output}: rows cannot be appended to a compressed file")
-    if Path(output).exists() and Path(output).samefile(source):
-        raise ValueError(f"config.input and config.output are the same file: {source}")
-
-
-def check(path: str) -> tuple[set[str], list[tuple[int, Any, str]]]:
-    """The ids of the good rows, and (line, id or None, what is wrong) of the others."""
-    good: set[str] = set()
-    malformed = []
-    for line, row in store.scan_jsonl(path):
-        problem = problem_of(row)
-        identity = None if isinstance(row, str) else row.get("id")
-        if not problem and identity in good:
-            problem = "the id has been used by a row before"
-        if problem:
-            malformed.append((line, identity, problem))
-        else:
-            good.add(str(identity))
-    return good, malformed
-
-
-def problem_of(row: store.Row | str) -> str:
-    """What is wrong with a line of the input, as `store.scan_jsonl` gives it; "" for nothing."""
-    if isinstance(row, str):
-        return row
-    for key in ("id", "program", "tests"):
-        if key not in row:
-            return f"no {key!r}"
-    for key in ("id", "program"):
-        if not isinstance(row[key], str):
-            return f"{key!r} is not a string"
+def problem_of(row: store.Row) -> str:
+    """What is wrong with a row of the input; "" for nothing."""
+    if problem := _score_files.texts_missing(row, ("id", "program")):
+        return problem
+    if "tests" not in row:
+        return "no 'tests'"
     if not isinstance(row["tests"], list) or not all(isinstance(test, str) for test in row["tests"]):
         return "'tests' is not a list of strings"
     for key in ("entry_point", "setup", "profile"):
@@ -150,11 +111,7 @@ def problem_of(row: store.Row | str) -> str:
 
 def jobs(path: str, wanted: Set[str]) -> Iterator[Job]:
     """The rows with these ids, each once."""
-    left = set(wanted)
-    for _, row in store.scan_jsonl(path):
-        if problem_of(row) or isinstance(row, str) or row["id"] not in left:
-            continue
-        left.remove(row["id"])
+    for row in _score_files.wanted_rows(path, set(wanted), problem_of):
         more = {key: row[key] for key in ("entry_point", "setup", "profile") if row.get(key) is not None}
         yield Job(row["id"], row["program"], tuple(row["tests"]), **more)
 
@@ -163,25 +120,9 @@ def jobs(path: str, wanted: Set[str]) -> Iterator[Job]:
 
 
 def take_up(path: str, good: Set[str]) -> Tally:
-    """What the output holds of the good rows. The file is left ready to grow: its lines whole, and none of infra, which
-    is tried again. Raises ValueError where it cannot be written, and where it holds anything but verdicts.
-    """
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a+b") as file:
-            file.seek(0)
-            beginning = file.read(len(_BEGINNING))
-    except OSError as error:
-        raise ValueError(f"config.output: {path} cannot be written: {error.strerror}") from error
-    _, first = next(store.scan_jsonl(path), (0, ""))
-    ours = _is_verdict(first) if isinstance(first, dict) else _BEGINNING.startswith(beginning)
-    if not ours:  # told before anything is cut off it
-        raise ValueError(f"config.output: {path} is there and its first line is no verdict: name another file")
-    store.repair_jsonl(path)
+    """What the output holds of the good rows. Rows of infra are cut out of it: their programs are tried again."""
     tally, infra = Tally(), False
-    for line, row in store.scan_jsonl(path):
-        if not isinstance(row, dict) or not _is_verdict(row):
-            raise ValueError(f"config.output: {path}, line {line}: {row if isinstance(row, str) else 'not a verdict'}")
+    for row in _score_files.take_up(path, _is_verdict, "verdict"):
         verdict = to_verdict(row)
         infra = infra or verdict.infra
         if not verdict.infra and verdict.id in good and verdict.id not in tally.ids:

@@ -1,0 +1,104 @@
+"""A reward model as a stage has it: its knobs, which model it is, and a file of scores, which the stage goes on with.
+
+A row of the file: {"id", "score", "reward_model"}; the score is null where the model cannot read the program whole, and
+"dropped" says why. reward_model is the fingerprint of the checkpoint, so that no two models' scores are mixed.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from ml_collections import ConfigDict
+
+from acecoder_jax import store
+from acecoder_jax.models import huggingface
+from acecoder_jax.models.fingerprint import fingerprint
+from acecoder_jax.store import Row
+
+MAY_CHANGE = ("reward.rows", "reward.row_tokens", "reward.mesh", "reward.attention")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A program for a question, to be scored. program: the assistant's whole turn."""
+
+    id: str
+    question: str
+    program: str
+
+
+class Scorer(Protocol):
+    """What is needed here of a reward model."""
+
+    counts: collections.Counter[str]
+
+    def stream(self, pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[int, float | None]]:
+        """The number of each pair of question and program with its score, in any order."""
+        ...
+
+
+def load(config: ConfigDict) -> Scorer:
+    """config.reward_model with the knobs of config.reward."""
+    from acecoder_jax.reward_models.scorer import RewardModel
+
+    return RewardModel.load(config.reward_model, **config.reward.to_dict())
+
+
+def identify(config: ConfigDict) -> str:
+    """The fingerprint of config.reward_model. ValueError or FileNotFoundError where there is none."""
+    from acecoder_jax.reward_models import checkpoint
+
+    if not config.reward_model:
+        raise ValueError("config.reward_model is empty: name the directory or hub id of a reward model")
+    if not checkpoint.has_head(config.reward_model):
+        raise ValueError(f"config.reward_model: {config.reward_model} has no head that scores; name a reward model")
+    return fingerprint(huggingface.find(config.reward_model))
+
+
+def check_same(rows: Iterable[Row], path: str | Path, name: str) -> Iterator[Row]:
+    """The rows of the file, one by one. ValueError for a score of another model."""
+    for row in rows:
+        if row["reward_model"] != name:
+            raise ValueError(
+                f"{path}: {row['id']!r} was scored by another reward model (fingerprint {row['reward_model']}) than "
+                f"config.reward_model is now ({name}): name another file or workdir"
+            )
+        yield row
+
+
+def score(
+    model: Scorer, name: str, pairs: Iterable[Pair], output: str | Path, reward: ConfigDict
+) -> Iterator[Row]:  # fmt: skip
+    """Appends a row a pair to the output, as batches are done, and gives it. reward: the knobs of the model."""
+    waiting: dict[int, str] = {}
+
+    def texts() -> Iterator[tuple[str, str]]:
+        for index, pair in enumerate(pairs):
+            waiting[index] = pair.id
+            yield pair.question, pair.program
+
+    for index, value in model.stream(texts()):
+        row = to_row(waiting.pop(index), value, name, _reason(reward))
+        store.append_jsonl(output, [row])
+        yield row
+
+
+def to_row(one: str, score: float | None, name: str, dropped: str) -> Row:
+    """A row of the file. dropped: why there is no score, where there is none."""
+    row: Row = {"id": one, "score": score, "reward_model": name}
+    return row if score is not None else row | {"dropped": dropped}
+
+
+def is_row(row: Row) -> bool:
+    """Whether this is a row of such a file."""
+    score = row.get("score")
+    number = isinstance(score, int | float) and not isinstance(score, bool)
+    named = isinstance(row.get("id"), str) and isinstance(row.get("reward_model"), str)
+    return named and (number or ("score" in row and score is None and isinstance(row.get("dropped"), str)))
+
+
+def _reason(reward: ConfigDict) -> str:
+    what = "question and program are" if reward.over == "drop" else "the program is"
+    return f"{what} longer than {reward.max_tokens} tokens"
