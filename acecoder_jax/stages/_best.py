@@ -26,6 +26,7 @@ class Problem:
     greedy: Row | None = None
     samples: list[Row] = dataclasses.field(default_factory=list)
     scores: list[float] = dataclasses.field(default_factory=list)
+    greedy_score: float | None = None
 
     def add(self, row: Row, score: float | None) -> None:
         """Adds a sample."""
@@ -59,10 +60,10 @@ def powers(samples: int) -> list[int]:
 def of(bench: Benchmark, problems: Sequence[Problem], wanted: int, samples: int, seed: int) -> Results:
     """The results of a benchmark, by its scores. wanted: answers there should be. samples: N at most.
 
-    Every mean is over the same problems, those that are whole: {"n": problems, "greedy", "stderr_greedy" (where there
-    are greedy answers), "average", "stderr_average", "rm": {n: ...}, "stderr_rm", "oracle", "stderr_oracle", "over_average" and
-    "over_greedy" (the best of N less the other: difference, low and high of its 95% interval), "pair_accuracy",
-    "ties", "mixed_ties", "short", "left_out", "unscored", "truncated", "missing"}; docs/best_of_n.md says what they are.
+    Every mean is over the same problems, those that are whole, of which there are "n": "average", "rm" and "oracle" (by
+    n), "greedy" where there are greedy answers, each X with its "stderr_X"; "over_average" and "over_greedy": the best
+    of N less the other, {"difference", "low", "high"} with its 95% interval; "pair_accuracy"; "mean_score". Counts:
+    "ties", "mixed_ties", "short", "left_out", "unscored", "truncated", "missing". docs/best_of_n.md says what they are.
     """
     whole = [problem for problem in problems if problem.whole]
     most = min(samples, max((len(problem.samples) for problem in whole), default=0))
@@ -106,6 +107,7 @@ def _numbers(name: str, problems: Sequence[Problem], ns: Sequence[int], seed: in
     judged = [accuracy for accuracy in accuracies if accuracy is not None]
     found["pair_accuracy"] = float(np.mean(judged)) if judged else None
     tied = [_tied(problem, passed[problem.task]) for problem in problems]
+    found["mean_score"] = _mean_scores(problems, passed)
     found["ties"] = sum(len(one) > 1 for one in tied)
     found["mixed_ties"] = sum(len(set(one)) > 1 for one in tied)
     return found
@@ -121,6 +123,18 @@ def _gain(other: Mapping[str, float], best: Mapping[str, float], seed: int) -> d
     return {"difference": found.difference, "low": found.low, "high": found.high}
 
 
+def _mean_scores(problems: Sequence[Problem], passed: Mapping[str, Sequence[bool]]) -> dict[str, float | None]:
+    """Of all samples that pass, of those that fail, and of the greedy answers; None where no such answer has one."""
+    by_kind: dict[str, list[float]] = {"passed": [], "failed": [], "greedy": []}
+    for problem in problems:
+        for score, won in zip(problem.scores, passed[problem.task], strict=True):
+            if score > -math.inf:
+                by_kind["passed" if won else "failed"].append(score)
+        if problem.greedy_score is not None:
+            by_kind["greedy"].append(problem.greedy_score)
+    return {kind: float(np.mean(scores)) if scores else None for kind, scores in by_kind.items()}
+
+
 def _tied(problem: Problem, passed: Sequence[bool]) -> list[bool]:
     """Which of the samples with the highest score pass."""
     return [won for score, won in zip(problem.scores, passed, strict=True) if score == max(problem.scores)]
@@ -132,7 +146,7 @@ def report(results: Results) -> None:
         if not found["n"]:
             print(f"{name}: no problem with answers")
             continue
-        lines = [(what, _rate(found, what), "", "") for what in ("greedy", "average") if what in found]
+        lines = [(str(what), _rate(found, what), "", "") for what in ("greedy", "average") if what in found]
         lines += [
             (f"best of {n}", "", _rate(found, "rm", n), _rate(found, "oracle", n)) for n in found["rm"]
         ]  # fmt: skip

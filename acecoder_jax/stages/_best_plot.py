@@ -1,4 +1,4 @@
-"""The plot of best-of-N: for each score the reward model's best of n and the oracle over n, greedy and average beside."""
+"""The plot of best-of-N: the reward model's best of n and the oracle over n, with greedy and average, by score."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -17,7 +17,8 @@ from acecoder_jax.models import huggingface
 from acecoder_jax.models.fingerprint import fingerprint
 from acecoder_jax.store import Row
 
-MAY_CHANGE = ("reward.rows", "reward.row_tokens", "reward.mesh", "reward.attention")
+# Another model is told by its fingerprint.
+MAY_CHANGE = ("reward_model", "reward.rows", "reward.row_tokens", "reward.mesh", "reward.attention")
 
 
 @dataclasses.dataclass(frozen=True)

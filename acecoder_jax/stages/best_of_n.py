@@ -2,8 +2,8 @@
 
     python -m acecoder_jax.main --config=configs/best_of_n.py:humaneval --config.model=DIR --config.reward_model=DIR
 
-Answers are got and judged as by the stage `evaluate`. WORKDIR/scores.jsonl has a row for each of them that a problem is
-ranked by, results.json and best_of_n.png what came of it, official/ the answers on top.
+Answers are got and judged as by the stage `evaluate`. WORKDIR/scores.jsonl has a row for each of them, results.json
+and best_of_n.png say what came of it, official/ has the samples on top.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,13 +37,13 @@ def run(config: ConfigDict, workdir: Path) -> None:
         if config[key] not in known:
             raise ValueError(f"config.{key} is one of {', '.join(known)}, not {config[key]!r}")
     name = _reward_model.identify(config)
-    check_scores(workdir / "scores.jsonl", name)  # before answers are written for hours
+    check_scores(workdir, name)  # before answers are written for hours
     found = evaluate.answer(config, workdir, greedy=True)
     if found.stopped is not None:
         raise found.stopped
     rows = found.rows()
     scores = score(config, name, workdir / "scores.jsonl", list(ranked(config, found.benches, rows)))
-    results = {}
+    results: _best.Results = {}
     for bench in found.benches:
         problems = problems_of(bench, found.wanted[bench.name], rows[bench.name], scores)
         results |= _best.of(bench, problems, len(found.wanted[bench.name]), config.samples, config.seed)
@@ -64,16 +64,25 @@ def user_turn(bench: Benchmark, task: Task) -> str:
 
 
 def ranked(config: ConfigDict, benches: Sequence[Benchmark], rows: Mapping[str, Sequence[Row]]) -> Iterator[Pair]:
-    """The samples as the reward model is to read them; a program of "" where there is none."""
+    """The answers as the reward model is to read them; a program of "" where there is none."""
     for bench in benches:
         tasks = {task.id: task for task in bench.tasks}
         for row in rows[bench.name]:
-            if row["sample"] != GREEDY:
-                question = QUESTIONS[config.question](bench, tasks[row["task"]])
-                yield Pair(row["id"], question, TEXTS[config.text](row))
+            question = QUESTIONS[config.question](bench, tasks[row["task"]])
+            yield Pair(row["id"], question, TEXTS[config.text](row))
 
 
-def check_scores(path: Path, name: str) -> dict[str, Row]:
+def check_scores(workdir: Path, name: str) -> None:
+    """ValueError for scores of another reward model, and for those of answers that are not there any more."""
+    answers = store.done_ids(workdir / "answers.jsonl")
+    if gone := sorted(read_scores(workdir / "scores.jsonl", name).keys() - answers):
+        raise ValueError(
+            f"{workdir}/scores.jsonl has scores of {len(gone)} answers that answers.jsonl lacks, {gone[0]!r} for one: "
+            "what is written now would get the scores of others; remove scores.jsonl too, or use another --workdir"
+        )
+
+
+def read_scores(path: Path, name: str) -> dict[str, Row]:
     """The rows of scores.jsonl by the answer's id. ValueError for those of another reward model."""
     store.repair_jsonl(path)
     rows = store.stream_jsonl(path) if path.exists() else ()
@@ -82,7 +91,7 @@ def check_scores(path: Path, name: str) -> dict[str, Row]:
 
 def score(config: ConfigDict, name: str, path: Path, pairs: Sequence[Pair]) -> dict[str, float | None]:
     """The score of each pair, by its id; None where there is none. Those that scores.jsonl lacks are made and added."""
-    there = check_scores(path, name)
+    there = read_scores(path, name)
     left = [pair for pair in pairs if pair.id not in there]
     for pair in left:
         if not pair.program.strip():
@@ -108,6 +117,7 @@ def problems_of(
     for row in rows:
         if row["sample"] == GREEDY:
             problems[row["task"]].greedy = row
+            problems[row["task"]].greedy_score = scores[row["id"]]
         else:
             problems[row["task"]].add(row, scores[row["id"]])
     return list(problems.values())
