@@ -15,6 +15,8 @@ from ml_collections import ConfigDict
 from acecoder_jax import store
 from acecoder_jax.models import huggingface
 from acecoder_jax.models.fingerprint import fingerprint
+from acecoder_jax.reward_models import checkpoint
+from acecoder_jax.reward_models.scorer import RewardModel
 from acecoder_jax.store import Row
 
 # Another model is told by its fingerprint.
@@ -42,15 +44,11 @@ class Scorer(Protocol):
 
 def load(config: ConfigDict) -> Scorer:
     """config.reward_model with the knobs of config.reward."""
-    from acecoder_jax.reward_models.scorer import RewardModel
-
     return RewardModel.load(config.reward_model, **config.reward.to_dict())
 
 
 def identify(config: ConfigDict) -> str:
     """The fingerprint of config.reward_model. ValueError or FileNotFoundError where there is none."""
-    from acecoder_jax.reward_models import checkpoint
-
     if not config.reward_model:
         raise ValueError("config.reward_model is empty: name the directory or hub id of a reward model")
     if not checkpoint.has_head(config.reward_model):

@@ -2,6 +2,13 @@
 
 import collections
 
+import jax
+import jax.numpy as jnp
+
+from acecoder_jax import tokenizer
+from acecoder_jax.models import reward_head
+from acecoder_jax.models.config import ModelConfig
+from acecoder_jax.reward_models import checkpoint
 from acecoder_jax.stages import _reward_model
 
 NAME = "0123456789abcdef"
@@ -38,3 +45,17 @@ def install(monkeypatch, score_of, name=NAME):
     monkeypatch.setattr(_reward_model, "identify", lambda config: name)
     monkeypatch.setattr(_reward_model, "load", lambda config: scorer)
     return scorer
+
+
+def save_random(directory, samples):
+    """Saves a small reward model of random weights whose tokenizer has read the texts."""
+    words = tokenizer.train_bpe(samples, 400)
+    config = ModelConfig(
+        vocab_size=len(words), hidden_size=16, intermediate_size=32, num_layers=2, num_heads=2, num_kv_heads=1,
+        head_dim=8, initializer_range=0.2,
+    )  # fmt: skip
+    model = reward_head.RewardModel.make(config, jnp.float32, "none")
+    params = model.with_head(model.model.init(jax.random.key(0)), jax.random.key(1))
+    params |= {"reward_da": jax.random.normal(jax.random.key(2), (16, 1))}
+    checkpoint.save(params, model.model.config, directory, dtype=jnp.float32, tokenizer=words)
+    return directory

@@ -1,9 +1,13 @@
 import json
 import re
+import shutil
 
 import pytest
 
+import acecoder_jax
 from acecoder_jax import prompts, store
+from acecoder_jax.models import huggingface
+from acecoder_jax.reward_models import checkpoint
 from acecoder_jax.stages import best_of_n, evaluate
 from configs.best_of_n import get_config
 from tests.stages import evaluating, scoring
@@ -199,3 +203,27 @@ def test_a_reward_model_has_to_be_named_first(tmp_path):
     with pytest.raises(ValueError, match="reward_model is empty"):
         best_of_n.run(config(), tmp_path)
     assert not ToyWriter.asked
+
+
+def test_with_a_real_reward_model_of_random_weights(tmp_path):
+    texts = [one.question for one in PROBLEMS] + sorted(RIGHT)
+    model = scoring.save_random(tmp_path / "rm", texts)
+    argument = f"tiny,samples=2,reward_model={model},reward.dtype=float32"
+    best_of_n.run(config(argument), tmp_path / "run")
+    found, there = results(tmp_path / "run"), scores(tmp_path / "run")
+    assert found["n"] == 8 and found["unscored"] == 0 and len(there) == 24
+    asked = [(one.question, prompts.program_reply(program(one.id, True))) for one in PROBLEMS[:2]]
+    alone = acecoder_jax.RewardModel.load(model, dtype="float32").score(asked)
+    right = [there[f"toy|{PROBLEMS[0].id}|0"]["score"], there[f"toy|{PROBLEMS[1].id}|-1"]["score"]]
+    assert right == pytest.approx(alone, abs=1e-4)
+    policy = tmp_path / "policy"
+    shutil.copytree(model, policy)
+    huggingface.export(*decoder_of(model), policy, overwrite=True)
+    with pytest.raises(ValueError, match="has no head that scores"):
+        best_of_n.run(config(f"tiny,reward_model={policy}"), tmp_path / "headless")
+
+
+def decoder_of(model):
+    """The parameters of a reward model without its head, and the config."""
+    model_config, params = checkpoint.load(model)
+    return {name: leaf for name, leaf in params.items() if "reward" not in name}, model_config
