@@ -85,7 +85,7 @@ def get_config(argument: str = "") -> ConfigDict:
             # What it begins as: a Hugging Face directory or hub id, of a language model or a reward model; "" makes one
             # of `architecture` with a tokenizer of `vocab_size` trained on the texts.
             "model": "Qwen/Qwen2.5-Coder-7B-Instruct",
-            # The head: "auto" is the checkpoint's, or a new one where it has none; "checkpoint": there must be one; "new".
+            # The head: "auto" is the checkpoint's, or a new one if it has none; "checkpoint": it must have one; "new".
             "init_head": "auto",
             "architecture": TINY_ARCHITECTURE,
             "vocab_size": 768,

@@ -66,6 +66,7 @@ def test_sizes_of_models():
     assert plan.model_sizes("Qwen/Qwen2.5-Coder-7B-Instruct", config) == seven
     assert plan.model_sizes("Qwen/Qwen2.5-Coder-7B", config) == seven
     assert plan.model_sizes("", rl_rule.get_config("tiny")).hidden_size == 128
+    assert plan.model_sizes("", rm.get_config("tiny")).vocab_size == 768
     with pytest.raises(ValueError, match="Qwen/Other' is no directory and none of those known"):
         plan.model_sizes("Qwen/Other", config)
 

@@ -17,7 +17,7 @@ from configs.rm import get_config
 from tests.stages.runs import TINY_MODEL, checkpoints, kill_when, start, stop_when
 
 SMALL = (
-    "--config=configs/rm.py:tiny,data_args={'split': 'train', 'count': 48},held_out.share=0.1,held_out.at_least=8,"
+    "--config=configs/rm.py:tiny,data_args={'split': 'train', 'count': 256},held_out.share=0.1,held_out.at_least=8,"
     "steps=36,epochs=10,batch=32,trainer.rows=8,evaluate_every=12,checkpoint.every=15,optimizer.learning_rate=5e-3"
 )
 MEASURED = {"step_s", "train_tokens_per_s", "evaluate_s"}
@@ -42,7 +42,8 @@ def test_it_learns_and_says_how_well(trained: Path) -> None:
     rows = store.read_jsonl(trained / "metrics.jsonl")
     assert [row["step"] for row in rows] == list(range(1, 37))
     assert [row["step"] for row in rows if "heldout_accuracy" in row] == [12, 24, 36]
-    assert rows[-1]["loss"] < rows[0]["loss"] - 0.1
+    losses = [row["loss"] for row in rows]
+    assert np.mean(losses[-6:]) < np.mean(losses[:6]) - 0.03
     results = store.read_json(trained / "results.json")
     names = {"accuracy", "margin", "loss", "ece", "brier", "length_pearson", "length_spearman"}
     assert results["heldout"].keys() == names and results["heldout"]["accuracy"] > 0.6
@@ -55,7 +56,7 @@ def test_it_learns_and_says_how_well(trained: Path) -> None:
 def test_the_result_opens_as_a_reward_model_and_scores_as_in_training(trained: Path) -> None:
     config, params = checkpoint.load(trained / "model")
     assert params["embed_vd"].shape == (config.vocab_size, 32) and params["reward_da"].shape == (32, 1)
-    pairs = data.load_pairs("toy", count=48)
+    pairs = data.load_pairs("toy", count=256)
     held = held_out_of(trained, pairs)
     model = RewardModel.load(trained / "model", dtype="float32", max_tokens=128, row_tokens=256)
     scores = model.score([(one.question, text) for one in held for text in (one.chosen, one.rejected)])
