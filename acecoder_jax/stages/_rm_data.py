@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from acecoder_jax import data, metrics
 from acecoder_jax.reward_models import texts
 from acecoder_jax.sampling.noise import stable_hash
-from acecoder_jax.training.comparisons import TextGroup
+from acecoder_jax.training.comparisons import TextGroup, packed_places
 from acecoder_jax.types import Pair, Ranked
 
 FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*$", re.MULTILINE)
@@ -66,11 +66,12 @@ def _of_pair(pair: Pair) -> Ranked:
 
 
 def to_tokens(
-    ranked: Sequence[Ranked], words: Any, *, read: str, max_tokens: int, over: str, row_tokens: int
+    ranked: Sequence[Ranked], words: Any, *, read: str, max_tokens: int, over: str, row_tokens: int, share: bool
 ) -> tuple[list[Compared], collections.Counter[str]]:
     """The comparisons that can be trained on, and how many there are of each kind, those left out by reason.
 
-    read, max_tokens, over: of `texts.encode`. row_tokens: the most that the texts of a group may have together.
+    read, max_tokens, over: of `texts.encode`. row_tokens: the most that the texts of a group may take together, where
+    share is true with what they begin with alike counted once.
     """
     kept: list[Compared] = []
     counts: collections.Counter[str] = collections.Counter(dict.fromkeys((KEPT, *LEFT_OUT, TRUNCATED), 0))
@@ -88,7 +89,7 @@ def to_tokens(
         counts["over the cutoff"] += len(wins) - len(whole)
         there = [place for place in wanted if any(place in win[:2] for win in whole)]
         arrays = tuple(array for place in there if (array := tokens[place]) is not None)
-        if sum(map(len, arrays)) > row_tokens:
+        if arrays and packed_places(arrays, share) > row_tokens:
             counts["together longer than a row"] += len(whole)
         elif whole:
             counts[KEPT] += len(whole)

@@ -8,6 +8,7 @@ import numpy as np
 
 from acecoder_jax.models.decoder import Params
 from acecoder_jax.stages._rm_data import Compared, program_lengths
+from acecoder_jax.training.comparisons import beginning
 from acecoder_jax.training.packing import TokenSequence
 from acecoder_jax.training.reward_metrics import comparison_metrics, correlations
 from acecoder_jax.training.update import PerToken
@@ -49,13 +50,20 @@ class HeldOut:
         return {f"heldout_{name}": value for name, value in found.items()}
 
     def _score(self, params: Params, check: Callable[[], None]) -> np.ndarray:
-        """The score of each text, the longest first so that those of like length share rows."""
-        tokens = [array for one in self.compared for array in one.tokens]
-        order = sorted(range(len(tokens)), key=lambda i: (-len(tokens[i]), i))
-        score_n = np.zeros(len(tokens))
+        """The score of each text. Those of a question stand together, and share it; the longest come first, so that
+        those of like length share rows.
+        """
+        sequences: list[TokenSequence] = []
+        groups: list[tuple[int, range]] = []  # the longest text's length, places in sequences
+        for one in self.compared:
+            groups.append((max(map(len, one.tokens)), range(len(sequences), len(sequences) + len(one.tokens))))
+            # the function scores every token of a sequence but its last: what stands there is not read
+            prompt = max(1, beginning(one.tokens))
+            sequences += [TokenSequence(np.append(text, 0).astype(np.int32), {}, prompt) for text in one.tokens]
+        order = [i for _, places in sorted(groups, key=lambda group: -group[0]) for i in places]
+        score_n = np.zeros(len(sequences))
         for part in (order[start : start + TEXTS] for start in range(0, len(order), TEXTS)):
             check()
-            # the function scores every token of a sequence but its last: what stands there is not read
-            sequences = [TokenSequence(np.append(tokens[i], 0).astype(np.int32), {}, len(tokens[i])) for i in part]
-            score_n[part] = np.concatenate(self.scores(params, sequences))
+            found = self.scores(params, [sequences[i] for i in part])
+            score_n[part] = [number_n[-1] for number_n in found]
         return score_n

@@ -25,7 +25,7 @@ from acecoder_jax.stages._rm_held_out import TEXTS, HeldOut
 from acecoder_jax.stages._rm_model import open_model
 from acecoder_jax.stops import Stop, Stopped
 from acecoder_jax.training.checkpoint import Checkpoints, Position
-from acecoder_jax.training.reward_trainer import RewardTrainer, make_reward_trainer, make_scores
+from acecoder_jax.training.reward_trainer import RewardTrainer, make_reward_trainer, make_scores, shares_prompts
 from acecoder_jax.training.state import TrainState
 from acecoder_jax.training.trainer import Start, check_finite
 
@@ -50,7 +50,7 @@ def run(config: ConfigDict, workdir: Path) -> Path:
         words, model, load = open_model(config, ranked, mesh)
         compared, counts = _rm_data.to_tokens(
             ranked, words, read=config.read, max_tokens=config.max_tokens, over=config.over,
-            row_tokens=config.trainer.row_tokens,
+            row_tokens=config.trainer.row_tokens, share=shares_prompts(model, mesh, **config.trainer),
         )  # fmt: skip
         trained, held_out = split(config, compared, counts)
         steps = total_steps(config, len(trained))

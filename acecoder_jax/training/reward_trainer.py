@@ -48,7 +48,8 @@ class RewardTrainer:
 
     def pack(self, groups: Sequence[TextGroup], allocate: int = 0) -> Packed:
         """A mini-batch in the trainer's shape. allocate: how many groups a mini-batch has at most."""
-        return pack_groups(groups, rows=self.rows, row_tokens=self.row_tokens, allocate=allocate)
+        share = self.model.model.attention in SHARES_PROMPTS
+        return pack_groups(groups, rows=self.rows, row_tokens=self.row_tokens, share=share, allocate=allocate)
 
     def adapter(self, seed: int, head: Params | None = None) -> Params:
         """A fresh adapter, under which the decoder is its base's equal, beside this head or a new one."""
@@ -113,6 +114,12 @@ def make_reward_trainer(
     update = update_of(model.model, objective, adam, mesh=mesh, shardings=shardings)
     base_shardings = param_shardings(model.model.abstract_params, mesh)
     return RewardTrainer(model, adam, schedule, update, abstract, shardings, base_shardings, rows, row_tokens)
+
+
+def shares_prompts(model: RewardModel, mesh: Mesh, *, rows: int, row_tokens: int, attention: str = "auto") -> bool:
+    """Whether texts of one question share it in the rows of a trainer or of `make_scores` with these arguments."""
+    fit_rows(mesh, rows, row_tokens)
+    return fit_model(model.model, mesh, row_tokens, attention).attention in SHARES_PROMPTS
 
 
 def make_scores(

@@ -146,7 +146,7 @@ def ranked(*replies: str, question: str = "Write f.", **more: object) -> Ranked:
 
 
 def counted(words: object, *given: Ranked, over: str = "truncate", row_tokens: int = 400) -> tuple[list, dict]:
-    kept, counts = to_tokens(given, words, read="last", max_tokens=60, over=over, row_tokens=row_tokens)
+    kept, counts = to_tokens(given, words, read="last", max_tokens=60, over=over, row_tokens=row_tokens, share=False)
     return kept, {reason: count for reason, count in counts.items() if count}
 
 

@@ -12,7 +12,7 @@ from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.models.lora import Lora
 from acecoder_jax.models.reward_head import Dropout, RewardModel
 from acecoder_jax.training import state
-from acecoder_jax.training.comparisons import TextGroup, pack_groups
+from acecoder_jax.training.comparisons import TextGroup, beginning, pack_groups
 from acecoder_jax.training.packing import TokenSequence
 from acecoder_jax.training.reward_loss import bradley_terry
 from acecoder_jax.training.reward_metrics import calibration_error, comparison_metrics, correlations
@@ -62,6 +62,47 @@ def test_groups_in_rows():
     weights = [1 / 6, 1 / 6, 1 / 6, 0, 0, 0, 1 / 2, 0]
     np.testing.assert_allclose(arrays["loss_weight_mbt"][0, 0], weights, rtol=1e-6)
     assert arrays["segment_mbt"][0, 0].tolist() == [1, 1, 2, 3, 3, 3, 4, 5]
+
+
+def test_what_texts_begin_with_alike_stands_once():
+    one, two, three = np.array([1, 2, 5, 6]), np.array([1, 2, 7]), np.array([1, 2, 5])
+    group = TextGroup((one, two, three), ((0, 1, 0.5), (0, 2, 1.0)), (7, 8, 9))
+    assert beginning(group.texts) == 2 and (group.places(True), group.places(False)) == (6, 10)
+    packed = pack_groups([group, TextGroup.pair(A, B)], rows=1, row_tokens=10, share=True)
+    assert {name: array[0, 0].tolist() for name, array in packed.arrays.items() if name != "loss_weight_mbt"} == {
+        "tokens_mbt": [1, 2, 5, 6, 7, 5, 5, 6, 7, 0], "segment_mbt": [1, 1, 1, 1, 1, 1, 2, 2, 3, 0],
+        "position_mbt": [0, 1, 2, 3, 2, 2, 0, 1, 0, 0], "branch_mbt": [0, 0, 1, 1, 2, 3, 0, 0, 0, 0],
+        "better_mbt": [3, 3, 0, 0, 0, 0, 7, 0, 0, 0], "worse_mbt": [4, 5, 0, 0, 0, 0, 8, 0, 0, 0],
+        "gap_mbt": [0.5, 1, 0, 0, 0, 0, 0, 0, 0, 0], "noise_mbt": [0, 0, 0, 7, 8, 9, 0, 0, 0, 0],
+    }  # fmt: skip
+    assert packed.tokens == 9
+    assert beginning((A, A)) == 1 and beginning((C, A)) == 0 and beginning((A,)) == 1
+
+
+def test_an_update_is_the_same_with_the_question_shared():
+    three = (np.array([1, 2, 5, 6]), np.array([1, 2, 7]), np.array([1, 2, 5]))
+    groups = [
+        TextGroup(three, ((0, 1, 0.5), (0, 2, 1.0)), (7, 8, 9)),
+        TextGroup.pair(np.array([3, 9, 9, 4]), np.array([3, 9, 4]), 0.5, (1, 2)),
+    ]
+    mesh = parallel.make_mesh(fsdp=1, devices=jax.devices()[:1])
+    found = []
+    with jax.set_mesh(mesh):
+        trainer = make_reward_trainer(
+            MODEL, mesh, updates=2, optimizer={"learning_rate": 1e-2}, rows=1, row_tokens=12, attention="xla",
+            dropout=0.3, margin=1.0, centering=0.1,
+        )  # fmt: skip
+        assert "branch_mbt" in trainer.pack(groups).arrays
+        for share in (True, False):
+            params = jax.device_put(parameters(), trainer.shardings.params)
+            now = state.create(params, trainer.optimizer, trainer.shardings)
+            packed = pack_groups(groups, rows=1, row_tokens=12, share=share)
+            assert packed.micro_batches == (1 if share else 2)
+            now, metrics = trainer.update(now, packed)
+            found.append((metrics, jax.device_get(now.params)))
+    for name in ("loss", "accuracy", "margin", "grad_norm"):
+        np.testing.assert_allclose(found[0][0][name], found[1][0][name], rtol=1e-4)
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=2e-4), found[0][1], found[1][1])
 
 
 def test_groups_that_cannot_be_packed():
