@@ -4,7 +4,6 @@ WORKDIR/scores/000003.json has the scores of rollout 3 as the model gave them, b
 written before an update uses them, and read again only for the same texts and the same model.
 """
 
-import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -107,17 +106,19 @@ class Judge:
         return Asked(scores, self.model.counts["truncated"] - before)
 
     def weigh(
-        self, scored: Sequence[Scored], truncated: int, seen: Seen
-    ) -> tuple[list[Scored], Seen, dict[str, float], str]:
-        """The completions with their scores on the run's scale; what is remembered now; a row of metrics; and what the
-        alarm says, "" for nothing. scored: with the scores that the model gave."""
-        scaled, moments = self.scale([one.score for one in scored], seen.moments)
-        row = compare(scored) | {"model_truncated_share": truncated / len(scored)}
-        history = self.alarm.kept(seen.history, Point(row["model_score_mean"], row["model_score_std"], passing(scored)))
-        said = self.alarm.said(history)
-        row["hacking_alarm"] = float(bool(said))
-        weighed = [dataclasses.replace(one, score=score) for one, score in zip(scored, scaled, strict=True)]
-        return weighed, Seen(moments, history), row, said
+        self, scored: Sequence[Scored], asked: Asked, seen: Seen
+    ) -> tuple[list[Scored], Seen, dict[str, float]]:
+        """The completions with their scores on the run's scale, what is remembered from now on, and a row of metrics.
+
+        seen: what is remembered of the rollouts before this one.
+        """
+        raw = [dataclasses.replace(one, score=score) for one, score in zip(scored, asked.scores, strict=True)]
+        scaled, moments = self.scale(asked.scores, seen.moments)
+        row = compare(raw) | {"model_truncated_share": asked.truncated / len(raw)}
+        history = self.alarm.kept(seen.history, Point(row["model_score_mean"], row["model_score_std"], passing(raw)))
+        row["hacking_alarm"] = float(bool(self.alarm.said(history)))
+        weighed = [dataclasses.replace(one, score=score) for one, score in zip(raw, scaled, strict=True)]
+        return weighed, Seen(moments, history), row
 
 
 def compare(scored: Sequence[Scored]) -> dict[str, float]:
@@ -205,7 +206,7 @@ def open_judge(config: ConfigDict, workdir: Path, directory: str | Path, mesh: M
     for name in ("model", "clip", "normalise"):
         del wanted[name]
     there = parallel.make_mesh(fsdp=-1, devices=jax.devices()[:devices]) if devices else mesh
-    with jax.set_mesh(there) if devices else contextlib.nullcontext():
+    with jax.set_mesh(there):
         model = RewardModel.load(directory, mesh=there, **wanted)
     if hosts.is_first():
         store.remove_half_written(workdir / "scores")

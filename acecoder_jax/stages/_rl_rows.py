@@ -25,13 +25,14 @@ def describe(
 ) -> dict[str, float]:
     """What there is to say of a rollout: rewards, lengths, KL to the reference, the sampler's gap to the trainer."""
     judged = [one for one in scored if not one.verdict.infra]
+    tested = [one for one in judged if one.verdict.statuses]
     counted = [reward for reward in earned if reward is not None]
     old_n = np.concatenate(old)
     behavior_n = np.concatenate([one.completion.logps for one in scored])
     return {
         "reward_mean": float(np.mean(counted)) if counted else float("nan"),
-        "pass_rate": float(np.mean([one.verdict.passed for one in judged])) if judged else float("nan"),
-        "tests_passed": float(np.mean([one.verdict.pass_rate for one in judged])) if judged else float("nan"),
+        "pass_rate": float(np.mean([one.verdict.passed for one in tested])) if tested else float("nan"),
+        "tests_passed": float(np.mean([one.verdict.pass_rate for one in tested])) if tested else float("nan"),
         "response_tokens_mean": float(np.mean([len(one.completion.tokens) for one in scored])),
         "truncated_share": float(np.mean([one.completion.truncated for one in scored])),
         "infra_share": 1 - len(judged) / len(scored),
