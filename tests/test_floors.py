@@ -16,6 +16,7 @@ FLOORS = [  # a module imports from floors below its own, or from its own packag
     | {"hosts", "distributed", "decontaminate", "ledger", "plugins", "scoring"},
     {"sandbox", "data", "models", "cluster"},
     {"sampling", "training", "imagined", "publishing"},
+    {"reward_models"},
     {"algorithms", "rewards", "benchmarks", "writers"},
     {"planning", "serving", "report"},
     {"stages"},

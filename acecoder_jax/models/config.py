@@ -1,7 +1,7 @@
 """The shape of a Qwen2.5 decoder, read from and written to a Hugging Face `config.json`."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Self
 
 ARCHITECTURES = ("Qwen2ForCausalLM",)
@@ -99,13 +99,15 @@ class ModelConfig:
         return tuple(self.sliding_window if i >= self.max_window_layers else None for i in range(self.num_layers))
 
     @classmethod
-    def from_hf(cls, hf: Mapping[str, Any]) -> Self:
+    def from_hf(cls, hf: Mapping[str, Any], architectures: Collection[str] = ARCHITECTURES) -> Self:
         """The config from the parsed `config.json` of transformers 4 (rope_theta, rope_scaling) or 5 (rope_parameters).
+
+        architectures: names of classes that will do, where the file names any.
 
         Raises ValueError that names a missing key, or what is unsupported and what is supported.
         """
         for architecture in hf.get("architectures") or ():
-            _supported("architecture", architecture, ARCHITECTURES)
+            _supported("architecture", architecture, architectures)
         _supported("model_type", _need(hf, "model_type"), MODEL_TYPES)
         _supported("hidden_act", hf.get("hidden_act", "silu"), ACTIVATIONS)
         for key, off in OFF.items():
@@ -177,7 +179,7 @@ def _need(hf: Mapping[str, Any], key: str) -> Any:
     return hf[key]
 
 
-def _supported(what: str, value: str, supported: tuple[str, ...]) -> None:
+def _supported(what: str, value: str, supported: Collection[str]) -> None:
     if value not in supported:
         raise ValueError(f"config.json: {what} {value!r} is not supported; supported: {', '.join(supported)}")
 

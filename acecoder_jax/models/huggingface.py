@@ -10,7 +10,7 @@ import pathlib
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -22,7 +22,7 @@ from jax.sharding import Mesh, Sharding, SingleDeviceSharding
 from acecoder_jax import hosts
 from acecoder_jax.models import layout
 from acecoder_jax.models import safetensors_io as st
-from acecoder_jax.models.config import ModelConfig
+from acecoder_jax.models.config import ARCHITECTURES, ModelConfig
 from acecoder_jax.models.layout import Params, Path, Tensor
 
 _DERIVED = re.compile(r"\.rotary_emb\.inv_freq$")  # old checkpoints store what the config already says
@@ -34,8 +34,13 @@ def load_params(
     *,
     shardings: Params | Callable[[Params], Params] | None = None,
     dtype: Any = jnp.float32,
+    config: ModelConfig | None = None,
+    beside: Collection[str] = (),
 ) -> tuple[ModelConfig, Params]:
     """Reads a Qwen2.5 checkpoint: a local directory or a hub id, one safetensors file or several with an index.
+
+    config: what to read it as, by default what its config.json says. beside: names of tensors that may stand there and
+    are not read.
 
     shardings: a Sharding for every leaf, or a function that makes them from the abstract parameter tree; None puts
     everything on the first device. Each device's part is read from its own slices of the files: beside what is on the
@@ -46,20 +51,20 @@ def load_params(
     before any weight is read.
     """
     directory = find(path_or_hub_id)
-    config = load_config(directory)
+    config = config or load_config(directory)
     stored = st.open_checkpoint(directory)
-    _check(stored, config, directory)
+    _check({name: tensor for name, tensor in stored.items() if name not in beside}, config, directory)
     abstract = layout.abstract_params(config, dtype)
     placed = _placement(shardings, abstract)
     leaves = {path: _load_leaf(path, config, stored, placed[path], np.dtype(dtype)) for path in layout.paths(config)}
     return config, layout.nested(leaves)
 
 
-def load_config(path_or_hub_id: str | os.PathLike[str]) -> ModelConfig:
+def load_config(path_or_hub_id: str | os.PathLike[str], architectures: Collection[str] = ARCHITECTURES) -> ModelConfig:
     """The config of a checkpoint. Raises what `load_params` raises for a directory or a config that is no good."""
     directory = find(path_or_hub_id)
     try:
-        return ModelConfig.from_hf(st.read_json(directory / "config.json"))
+        return ModelConfig.from_hf(st.read_json(directory / "config.json"), architectures)
     except ValueError as error:
         raise ValueError(f"{directory}: {error}") from error
 
@@ -91,8 +96,11 @@ def export(
     max_shard_bytes: int = 5_000_000_000,
     tokenizer: Any = None,
     overwrite: bool = False,
+    beside: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Writes a checkpoint directory that `transformers` opens: configs, weights stored as dtype, tokenizer files.
+
+    beside: more tensors by name, stored as they are.
 
     One tensor is gathered to the host at a time. Everything goes to a temporary directory beside the target, renamed
     when whole: a failure leaves nothing behind, and what a kill left goes with the next export. On several hosts every
@@ -121,7 +129,7 @@ def export(
     scratch = pathlib.Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}.export-"))
     try:
         scratch.chmod(0o755)  # mkdtemp makes it private
-        _write_weights(scratch, shards, leaves, dtype)
+        _write_weights(scratch, shards, leaves, dtype, beside or {})
         _write_configs(scratch, config, dtype, tokenizer)
         _move(scratch, directory)
     finally:
@@ -244,28 +252,40 @@ def _tensor(leaf: jax.Array, layer: int | None, *, path: Path, shape: tuple[int,
 def _gather(leaves: Mapping[Path, jax.Array], tensor: Tensor, dtype: np.dtype) -> np.ndarray:
     """One tensor on the host. Where a leaf lies on several hosts, every process must ask for it."""
     _, shape, path, layer = tensor
-    array = _tensor(leaves[path], layer, path=path, shape=shape, dtype=dtype)
+    return on_host(_tensor(leaves[path], layer, path=path, shape=shape, dtype=dtype))
+
+
+def on_host(array: jax.Array) -> np.ndarray:
+    """All of an array. Where it lies on several hosts, every process must ask for it."""
     whole = array.is_fully_addressable or array.is_fully_replicated
     return np.asarray(array if whole else multihost_utils.process_allgather(array, tiled=True))
 
 
 def _write_weights(
-    directory: pathlib.Path, shards: list[list[Tensor]], leaves: Mapping[Path, jax.Array], dtype: np.dtype
-) -> None:
+    directory: pathlib.Path, shards: list[list[Tensor]], leaves: Mapping[Path, jax.Array], dtype: np.dtype,
+    beside: Mapping[str, np.ndarray],
+) -> None:  # fmt: skip
+    """One file a shard; what stands beside is in the last one."""
     weight_map = {}
     for i, shard in enumerate(shards):
         file = st.SINGLE if len(shards) == 1 else f"model-{i + 1:05}-of-{len(shards):05}.safetensors"
-        _write_shard(directory / file, shard, leaves, dtype)
-        weight_map.update({tensor.name: file for tensor in shard})
+        more = beside if i == len(shards) - 1 else {}
+        _write_shard(directory / file, shard, leaves, dtype, more)
+        weight_map.update(dict.fromkeys([*(tensor.name for tensor in shard), *more], file))
     if len(shards) > 1:
         total = sum(math.prod(tensor.shape) * dtype.itemsize for shard in shards for tensor in shard)
+        total += sum(array.nbytes for array in beside.values())
         _write_json(directory / st.INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
 
 
-def _write_shard(file: pathlib.Path, shard: list[Tensor], leaves: Mapping[Path, jax.Array], dtype: np.dtype) -> None:
+def _write_shard(
+    file: pathlib.Path, shard: list[Tensor], leaves: Mapping[Path, jax.Array], dtype: np.dtype,
+    beside: Mapping[str, np.ndarray],
+) -> None:  # fmt: skip
     tensors = {tensor.name: tensor for tensor in shard}
-    shapes = {tensor.name: tensor.shape for tensor in shard}
-    st.write_file(file, shapes, dtype, lambda name: _gather(leaves, tensors[name], dtype))
+    kinds = {name: (tensor.shape, dtype) for name, tensor in tensors.items()}
+    kinds |= {name: (array.shape, array.dtype) for name, array in beside.items()}
+    st.write_file(file, kinds, lambda name: beside[name] if name in beside else _gather(leaves, tensors[name], dtype))
 
 
 def _write_configs(directory: pathlib.Path, config: ModelConfig, dtype: np.dtype, tokenizer: Any) -> None:

@@ -121,24 +121,25 @@ def _stored(file: pathlib.Path, name: str, entry: dict[str, Any], start: int, si
 
 
 def write_file(
-    file: pathlib.Path, shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype, read: Callable[[str], np.ndarray]
+    file: pathlib.Path, kinds: Mapping[str, tuple[tuple[int, ...], np.dtype]], read: Callable[[str], np.ndarray]
 ) -> None:
-    """Writes the named tensors, all of one type. read(name) is asked for them in order, and one is held at a time.
+    """Writes the named tensors, each of a (shape, type). read(name) is asked for them in order, and one is held at a
+    time.
 
     Raises ValueError where a tensor is not of its promised shape and type.
     """
-    (code,) = (code for code, known in DTYPES.items() if known == dtype)
+    codes = {known: code for code, known in DTYPES.items()}
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
-    for name, shape in shapes.items():
+    for name, (shape, dtype) in kinds.items():
         end = offset + math.prod(shape) * dtype.itemsize
-        header[name] = {"dtype": code, "shape": list(shape), "data_offsets": [offset, end]}
+        header[name] = {"dtype": codes[dtype], "shape": list(shape), "data_offsets": [offset, end]}
         offset = end
     raw = json.dumps(header, separators=(",", ":")).encode()
     raw += b" " * (-len(raw) % 8)  # so that the tensors start at a multiple of 8 bytes
     with file.open("wb") as stream:
         stream.write(len(raw).to_bytes(_LENGTH_BYTES, "little") + raw)
-        for name, shape in shapes.items():
+        for name, (shape, dtype) in kinds.items():
             tensor = read(name)
             if tensor.shape != shape or tensor.dtype != dtype:
                 raise ValueError(f"tensor {name!r} is {tensor.dtype} {tensor.shape}, expected {dtype} {shape}")

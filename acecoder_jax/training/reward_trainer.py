@@ -78,10 +78,19 @@ def make_reward_trainer(
     return RewardTrainer(model, adam, schedule, update, abstract, shardings, base_shardings, rows, row_tokens)
 
 
-def make_scores(model: RewardModel, mesh: Mesh, *, rows: int, row_tokens: int, attention: str = "auto") -> PerToken:
-    """The function (params, sequences) -> the scores after each wanted token of each sequence but its last."""
+def make_scores(
+    model: RewardModel, mesh: Mesh, *, rows: int, row_tokens: int, attention: str = "auto", allocate: int = 0
+) -> PerToken:
+    """The function (params, sequences) -> the scores after each wanted token of each sequence but its last.
+
+    allocate: calls with up to so many sequences share one compiled program.
+    """
     there = RewardModel(fit_model(model.model, mesh, row_tokens, attention))
-    return per_token(lambda params, batch: _scores(there, params, batch), rows=rows, row_tokens=row_tokens, mesh=mesh)
+
+    def scores(params: Params, batch: Mapping[str, jax.Array]) -> jax.Array:
+        return _scores(there, params, batch)
+
+    return per_token(scores, rows=rows, row_tokens=row_tokens, mesh=mesh, allocate=allocate)
 
 
 def _scores(

@@ -49,7 +49,7 @@ def placed(arrays: Batch, mesh: jax.sharding.Mesh) -> dict[str, jax.ShapeDtypeSt
 class PerToken:
     """The function (params, sequences) -> a number for each wanted target of each sequence, [n] each, in order.
 
-    run: its jitted part. rows, row_tokens, share: as in `pack`.
+    run: its jitted part. rows, row_tokens, share, allocate: as in `pack`.
     """
 
     run: Any
@@ -57,6 +57,7 @@ class PerToken:
     row_tokens: int
     share: bool
     mesh: jax.sharding.Mesh | None
+    allocate: int = 0
 
     def __call__(self, params: Params, sequences: list[TokenSequence]) -> list[np.ndarray]:
         """Packs, runs, and takes the numbers back out."""
@@ -69,7 +70,10 @@ class PerToken:
     def pack(self, sequences: list[TokenSequence]) -> Packed:
         """The sequences in rows, with the arrays that a model reads and no others."""
         shards = 1 if self.mesh is None else parallel.row_shards(self.mesh)
-        packed = pack(sequences, rows=self.rows, row_tokens=self.row_tokens, share=self.share, shards=shards)
+        packed = pack(
+            sequences, rows=self.rows, row_tokens=self.row_tokens, share=self.share, shards=shards,
+            allocate=self.allocate,
+        )  # fmt: skip
         arrays = {name: array for name, array in packed.arrays.items() if name in MODEL_INPUTS}
         return dataclasses.replace(packed, arrays=arrays)
 
@@ -122,6 +126,7 @@ def per_token(
     row_tokens: int,
     share: bool = False,
     mesh: jax.sharding.Mesh | None = None,
+    allocate: int = 0,
 ) -> PerToken:
     """A function (params, one micro-batch) -> [b, t] of float32, for any number of sequences."""
 
@@ -134,7 +139,7 @@ def per_token(
 
     # whole on every device, so that each process can read it
     jitted = jax.jit(run, out_shardings=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
-    return PerToken(jitted, rows, row_tokens, share, mesh)
+    return PerToken(jitted, rows, row_tokens, share, mesh, allocate)
 
 
 def make_update(

@@ -35,8 +35,8 @@ def test_reads_what_safetensors_writes(file):
 @pytest.mark.parametrize("dtype", st.DTYPES.values(), ids=st.DTYPES.keys())
 def test_safetensors_reads_what_is_written(tmp_path, dtype):
     tensors = {name: tensor.astype(dtype) for name, tensor in TENSORS.items()}
-    shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    st.write_file(tmp_path / "x.safetensors", shapes, np.dtype(dtype), tensors.__getitem__)
+    kinds = {name: (tensor.shape, np.dtype(dtype)) for name, tensor in tensors.items()}
+    st.write_file(tmp_path / "x.safetensors", kinds, tensors.__getitem__)
     again = load_file(tmp_path / "x.safetensors")
     assert again.keys() == tensors.keys()
     for name, tensor in tensors.items():
@@ -54,14 +54,14 @@ def test_the_writer_holds_one_tensor_at_a_time(tmp_path):
         last = weakref.ref(tensor)
         return tensor
 
-    st.write_file(tmp_path / "x", {str(i): (1000,) for i in range(4)}, np.dtype(np.float32), read)
+    st.write_file(tmp_path / "x", {str(i): ((1000,), np.dtype(np.float32)) for i in range(4)}, read)
     assert (tmp_path / "x").stat().st_size > 16_000
 
 
 @pytest.mark.parametrize("bad", [np.zeros((3, 4), np.float32), np.zeros((4, 3), np.float16)])
 def test_the_writer_refuses_another_shape_or_type(tmp_path, bad):
     with pytest.raises(ValueError, match=r"tensor 'w' is .*, expected float32 \(4, 3\)"):
-        st.write_file(tmp_path / "x", {"w": (4, 3)}, np.dtype(np.float32), lambda name: bad)
+        st.write_file(tmp_path / "x", {"w": ((4, 3), np.dtype(np.float32))}, lambda name: bad)
 
 
 def rewrite(file, change):

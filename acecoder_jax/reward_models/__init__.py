@@ -1,0 +1,1 @@
+"""Reward models as a whole: what they read (texts), their checkpoints, and scoring (scorer)."""

@@ -1,0 +1,155 @@
+"""Scores of programs by a reward model: texts packed into rows by their lengths, batch by batch.
+
+from acecoder_jax import RewardModel
+
+model = RewardModel.load("TIGER-Lab/AceCodeRM-7B")
+model.score([("Add two numbers.", "```python\\ndef add(a, b):\\n    return a + b\\n```")])   # [12.3]
+"""
+
+import collections
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from acecoder_jax import parallel, tokenizer
+from acecoder_jax.models import huggingface, reward_head, sharding
+from acecoder_jax.models.config import ModelConfig
+from acecoder_jax.models.decoder import Params
+from acecoder_jax.models.fingerprint import fingerprint
+from acecoder_jax.reward_models import checkpoint, texts
+from acecoder_jax.training.packing import TokenSequence
+from acecoder_jax.training.reward_trainer import make_scores
+from acecoder_jax.training.update import PerToken
+
+BATCH = 64  # texts of a call of the compiled function
+AHEAD = 8  # batches that `stream` sorts by length together
+SHORTEST = 128  # tokens of the shortest row
+
+
+class RewardModel:
+    """A reward model, ready to score.
+
+    counts: "scored", "truncated" (of these, the question lost its beginning) and "dropped" texts so far. name: the
+    checkpoint's fingerprint, "" for one that was never on the disk.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        params: Params,
+        words: Any,
+        *,
+        mesh: Mesh,
+        dtype: Any = jnp.bfloat16,
+        rows: int = 0,
+        row_tokens: int = 4096,
+        attention: str = "auto",
+        read: str = "last",
+        max_tokens: int = 2048,
+        over: str = "truncate",
+        name: str = "",
+    ):
+        """rows: of a micro-batch, 0: one for each shard (data x fsdp) of the mesh. row_tokens: of the longest rows:
+        shorter ones are used where they will do. The rest is as in `texts.encode`.
+
+        ValueError for max_tokens above row_tokens, and what `texts.check` raises.
+        """
+        texts.check(read, over)
+        if not 0 < max_tokens <= row_tokens:
+            raise ValueError(f"max_tokens is {max_tokens}: it is 1 at least, and row_tokens, {row_tokens}, at most")
+        self.config, self.params, self.words, self.name = config, params, words, name
+        self.counts: collections.Counter[str] = collections.Counter()
+        self._model = reward_head.RewardModel.make(config, jnp.dtype(dtype), remat="none")
+        self._mesh, self._rows, self._row_tokens, self._attention = mesh, rows, row_tokens, attention
+        self._rules: dict[str, Any] = {"read": read, "max_tokens": max_tokens, "over": over}
+        self._functions: dict[int, PerToken] = {}
+
+    @classmethod
+    def load(
+        cls,
+        path_or_hub_id: str | os.PathLike[str],
+        *,
+        mesh: Mesh | Mapping[str, int] | None = None,
+        dtype: Any = "bfloat16",
+        **knobs: Any,
+    ) -> Self:
+        """A checkpoint in any layout of `checkpoint.load`, its decoder in dtype, sharded over a mesh.
+
+        mesh: or the sizes of its axes (`parallel.make_mesh`); None is all devices of this process, the parameters split
+        over them. knobs: those of the class. Raises what `checkpoint.load` and `tokenizer.load` raise.
+        """
+        directory = huggingface.find(path_or_hub_id)
+        if not isinstance(mesh, Mesh):
+            mesh = parallel.local_mesh(**(mesh or {}))
+        there = mesh
+
+        def placed(abstract: Params) -> Params:
+            return sharding.param_shardings(abstract, there)
+
+        words = tokenizer.load(directory)
+        config, params = checkpoint.load(directory, shardings=placed, dtype=jnp.dtype(dtype))
+        return cls(config, params, words, mesh=mesh, dtype=dtype, name=fingerprint(directory), **knobs)
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
+        """The scores of (question, program) pairs, in their order; None for a text that was dropped.
+
+        On several hosts every process calls this, with the same pairs. ValueError that tells the pair's number for an
+        empty question or program, before anything is scored.
+        """
+        scores: list[float | None] = [None] * len(pairs)
+        for i, score in self._in_batches(self._encode(enumerate(pairs))):
+            scores[i] = score
+        return scores
+
+    def stream(self, pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[int, float | None]]:
+        """(number of the pair, score) as batches are done: of 512 pairs at a time, those of like length together."""
+        numbered = iter(enumerate(pairs))
+        while window := list(itertools.islice(numbered, AHEAD * BATCH)):
+            encoded = self._encode(window)
+            yield from ((i, None) for i, one in encoded.items() if one is None)
+            yield from self._in_batches(encoded)
+
+    def score_tokens(self, tokens: Sequence[np.ndarray]) -> list[float]:
+        """The score at the last of each text's tokens, [n] each. ValueError for one longer than row_tokens."""
+        scores: list[float] = [0.0] * len(tokens)
+        for i, score in self._in_batches(dict(enumerate(tokens))):
+            scores[i] = score
+        return scores
+
+    def _encode(self, numbered: Iterable[tuple[int, tuple[str, str]]]) -> dict[int, np.ndarray | None]:
+        found: dict[int, np.ndarray | None] = {}
+        for i, (question, program) in numbered:
+            try:
+                one = texts.encode(self.words, question, program, **self._rules)
+            except ValueError as error:
+                raise ValueError(f"pair {i}: {error}") from error
+            self.counts["scored" if one else "dropped"] += 1
+            self.counts["truncated"] += one is not None and one.truncated
+            found[i] = None if one is None else one.tokens
+        return found
+
+    def _in_batches(self, encoded: Mapping[int, np.ndarray | None]) -> Iterator[tuple[int, float]]:
+        """The longest first, so that a batch's texts are of like length and the first one needs the most memory."""
+        there = sorted(((i, t) for i, t in encoded.items() if t is not None), key=lambda one: (-len(one[1]), one[0]))
+        for batch in (there[start : start + BATCH] for start in range(0, len(there), BATCH)):
+            # what follows a text is not read: the function scores every token of a sequence but its last
+            sequences = [TokenSequence(np.append(tokens, 0).astype(np.int32), {}, len(tokens)) for _, tokens in batch]
+            found = self._function(sequences)(self.params, sequences)
+            yield from ((i, float(score[0])) for (i, _), score in zip(batch, found, strict=True))
+
+    def _function(self, sequences: Sequence[TokenSequence]) -> PerToken:
+        """The function for the shortest rows, of a power of two tokens, that a micro-batch of these texts fills."""
+        longest, total = max(map(len, sequences)), sum(map(len, sequences))
+        rows = self._rows or parallel.row_shards(self._mesh)
+        wanted = max(longest, min(-(-total // rows), self._row_tokens), SHORTEST)
+        row_tokens = min(1 << (wanted - 1).bit_length(), self._row_tokens)
+        if row_tokens not in self._functions:
+            self._functions[row_tokens] = make_scores(
+                self._model, self._mesh, rows=rows, row_tokens=row_tokens, attention=self._attention, allocate=BATCH
+            )
+        return self._functions[row_tokens]
