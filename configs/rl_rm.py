@@ -54,7 +54,7 @@ def get_config(argument: str = "") -> ConfigDict:
     }
     config.reward_model = {
         "model": "TIGER-Lab/AceCodeRM-7B",  # a directory or hub id; "" makes one by the stage `train_rm` first
-        # Scores are clipped to +-clip, then normalised: "none", "whiten" (over the rollout), "running" (over all so far).
+        # Scores are clipped to +-clip, then normalised: "none", "whiten" (over the rollout), "running" (over all so far)
         "clip": 10.0,
         "normalise": "none",
         "text": "reply",  # what it reads: the "reply" (in the style "r1" its answer), or the "program" in it alone
@@ -69,8 +69,8 @@ def get_config(argument: str = "") -> ConfigDict:
         "dtype": "bfloat16",
         "devices": 0,  # 0: its parameters are split over the trainer's mesh; else over the first so many devices
     }
-    # A warning, and `hacking_alarm` in metrics.jsonl, where over `window` rollouts the mean score rises by score_rise of
-    # its deviations while the pass rate falls by pass_fall; stop: the run ends there.
+    # A warning, and `hacking_alarm` in metrics.jsonl, where over `window` rollouts the mean score rises by score_rise
+    # of its deviations while the pass rate falls by pass_fall; stop: the run ends there.
     config.alarm = {"window": 8, "score_rise": 0.1, "pass_fall": 0.05, "stop": False}
     presets.apply(config, PRESETS[preset])
     if not config.reward_model.model and preset == "tiny":

@@ -131,7 +131,9 @@ def rl_target(
     }  # fmt: skip
     if reward_config is not None:
         wanted = config.get("reward_model", {name: shape[name] for name in ("rows", "row_tokens", "attention")})
-        params, programs["reward"] = _reward(reward_config, devices, mesh, lengths, samples, **{"dtype": dtype} | wanted)
+        params, programs["reward"] = _reward(
+            reward_config, devices, mesh, lengths, samples, **{"dtype": dtype} | wanted
+        )
         held["reward model"] = params
     sampler = _sampler(config, model_config, host, lengths, samples * len(host) / len(devices))
     return Target(

@@ -23,21 +23,26 @@ from acecoder_jax.sampling import rollout as rollouts
 from acecoder_jax.sampling.noise import stable_hash
 from acecoder_jax.sampling.rollout import Scored
 from acecoder_jax.stages._rl_alarm import Alarm, Point
+from acecoder_jax.stages._rl_rows import model_and_rule, passing
 from acecoder_jax.types import Completion, Problem
 
 TEXTS = ("reply", "program")
+RULES = ("read", "max_tokens", "over", "dtype")
 
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
     """What rewards and alarm remember of the rollouts before: it is saved with each checkpoint."""
 
-    moments: Moments = Moments()
+    moments: Moments = dataclasses.field(default_factory=Moments)
     history: tuple[Point, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As `from_json` takes it back, bit for bit."""
-        return {"moments": dataclasses.asdict(self.moments), "history": [list(dataclasses.astuple(p)) for p in self.history]}
+        return {
+            "moments": dataclasses.asdict(self.moments),
+            "history": [list(dataclasses.astuple(p)) for p in self.history],
+        }
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
@@ -58,13 +63,16 @@ class Asked:
 
 @dataclasses.dataclass(frozen=True)
 class Judge:
-    """A reward model and how a run uses it. mesh: where it scores. text: "reply", the whole of it (in the style "r1"
-    the answer block), or "program": only the program in it, in a block of its own, as the model's pairs have it.
+    """A reward model and how a run uses it. mesh: where it scores. rules: the knobs that decide what it says of a text.
+
+    text: "reply", the whole of it (in the style "r1" the answer block), or "program": only the program in it, in a
+    block of its own, as the model's pairs have it.
     """
 
     model: RewardModel
     mesh: Mesh
     folder: Path
+    rules: Mapping[str, Any]
     scale: Scale
     alarm: Alarm
     style: str
@@ -75,7 +83,7 @@ class Judge:
         questions = {problem.id: problem.question for problem in problems}
         pairs = [(questions[one.problem_id], self.reads(one)) for one in completions]
         ids, path = [one.id for one in completions], self.folder / f"{rollout:06d}.json"
-        of = stable_hash(json.dumps([self.model.name, ids, pairs])).hex()
+        of = stable_hash(json.dumps([self.model.name, dict(self.rules), self.scale.clip, ids, pairs])).hex()
         kept = hosts.from_first("kept scores", lambda: _kept(path, of))
         if kept is not None:
             return Asked([kept["scores"][name] for name in ids], kept["truncated"])
@@ -101,58 +109,24 @@ class Judge:
         scores: list[float | None] = [-self.scale.clip] * len(pairs)
         for i, score in zip(written, found, strict=True):
             if score is not None and not np.isfinite(score):
-                raise ValueError(f"the reward model's score of completion {ids[i]} is {score}: its checkpoint is no good")
+                raise ValueError(
+                    f"the reward model's score of completion {ids[i]} is {score}: its checkpoint is no good"
+                )
             scores[i] = score
         return Asked(scores, self.model.counts["truncated"] - before)
 
-    def weigh(
-        self, scored: Sequence[Scored], asked: Asked, seen: Seen
-    ) -> tuple[list[Scored], Seen, dict[str, float]]:
+    def weigh(self, scored: Sequence[Scored], asked: Asked, seen: Seen) -> tuple[list[Scored], Seen, dict[str, float]]:
         """The completions with their scores on the run's scale, what is remembered from now on, and a row of metrics.
 
         seen: what is remembered of the rollouts before this one.
         """
         raw = [dataclasses.replace(one, score=score) for one, score in zip(scored, asked.scores, strict=True)]
         scaled, moments = self.scale(asked.scores, seen.moments)
-        row = compare(raw) | {"model_truncated_share": asked.truncated / len(raw)}
+        row = model_and_rule(raw) | {"model_truncated_share": asked.truncated / len(raw)}
         history = self.alarm.kept(seen.history, Point(row["model_score_mean"], row["model_score_std"], passing(raw)))
         row["hacking_alarm"] = float(bool(self.alarm.said(history)))
         weighed = [dataclasses.replace(one, score=score) for one, score in zip(raw, scaled, strict=True)]
         return weighed, Seen(moments, history), row
-
-
-def compare(scored: Sequence[Scored]) -> dict[str, float]:
-    """Mean and deviation of the reward model's scores, the share of texts that it left out, and the correlation of its
-    scores with the share of tests passed (NaN where one of them is the same everywhere)."""
-    known = [one.score for one in scored if one.score is not None]
-    both = [(one.score, one.verdict.pass_rate) for one in scored if one.score is not None and judged(one)]
-    return {
-        "model_score_mean": float(np.mean(known)) if known else float("nan"),
-        "model_score_std": float(np.std(known)) if known else float("nan"),
-        "model_dropped_share": 1 - len(known) / len(scored),
-        "model_rule_correlation": correlation(both),
-    }
-
-
-def correlation(pairs: Sequence[tuple[float, float]]) -> float:
-    """Pearson's; NaN where it is not defined. [(1, 0), (2, 1), (3, 1)] -> 0.866."""
-    if not pairs:
-        return float("nan")
-    x_n, y_n = np.array(pairs, np.float64).T
-    x_n, y_n = x_n - x_n.mean(), y_n - y_n.mean()
-    scale = float(np.sqrt((x_n**2).sum() * (y_n**2).sum()))
-    return float((x_n * y_n).sum()) / scale if scale > 0 else float("nan")
-
-
-def judged(one: Scored) -> bool:
-    """Whether tests have said something of a completion: there are some, and the sandbox did not break."""
-    return bool(one.verdict.statuses) and not one.verdict.infra
-
-
-def passing(scored: Sequence[Scored]) -> float:
-    """The share of judged programs that pass every test; NaN where none was judged."""
-    passed = [one.verdict.passed for one in scored if judged(one)]
-    return float(np.mean(passed)) if passed else float("nan")
 
 
 def _kept(path: Path, of: str) -> dict[str, Any] | None:
@@ -211,4 +185,5 @@ def open_judge(config: ConfigDict, workdir: Path, directory: str | Path, mesh: M
     if hosts.is_first():
         store.remove_half_written(workdir / "scores")
     print(f"reward model: {model.name}, over {there.size} of {jax.device_count()} devices")
-    return Judge(model, there, workdir / "scores", scale_of(config), Alarm(**config.alarm), config.style, text)
+    rules = {name: wanted[name] for name in RULES}
+    return Judge(model, there, workdir / "scores", rules, scale_of(config), Alarm(**config.alarm), config.style, text)

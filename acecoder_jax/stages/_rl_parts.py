@@ -32,8 +32,8 @@ from acecoder_jax.types import Problem
 @dataclasses.dataclass(frozen=True)
 class Parts:
     """total: rollouts of the run. load: reads the policy that it begins with, in a dtype. base: with LoRA the frozen
-    model. ref_params: the reference, None where none is needed. started: where the run goes on. judge: the reward model,
-    None where none is asked.
+    model. ref_params: the reference, None where none is needed. started: where the run goes on. judge: the reward
+    model, None where none is asked.
     """
 
     words: Any
@@ -101,8 +101,8 @@ def open_parts(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -
     stop = stack.enter_context(Stop())
     return Parts(
         words=words, problems=problems, heldout=heldout, total=total, algorithm=algorithm, reward=reward, judge=judge,
-        in_loop=in_loop, trainer=trainer, load=load, base=base, ref_params=ref_params, started=started, engine=engine, sandbox=sandbox,
-        checkpoints=checkpoints, stop=stop, timeline=timeline,
+        in_loop=in_loop, trainer=trainer, load=load, base=base, ref_params=ref_params, started=started, engine=engine,
+        sandbox=sandbox, checkpoints=checkpoints, stop=stop, timeline=timeline,
     )  # fmt: skip
 
 

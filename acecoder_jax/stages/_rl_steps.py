@@ -50,8 +50,8 @@ class Steps:
     done: list[dict[str, Any]]
     behavior: Params | None
     ahead: str = ""
-    seen: Seen = Seen()
-    seen_now: Seen = Seen()
+    seen: Seen = dataclasses.field(default_factory=Seen)
+    seen_now: Seen = dataclasses.field(default_factory=Seen)
 
     def keep(self, force: bool = False) -> None:
         """Saves where that is due, and stops where the run has been asked to."""
@@ -80,9 +80,7 @@ class Steps:
             self.behavior = self.parts.trainer.copy(self.state.params)
         return self.collector.ahead(self.rollout + 1, *self._asked(self.rollout + 1, self.behavior), staleness=1)
 
-    def compare(
-        self, drawn: Rollout
-    ) -> tuple[list[np.ndarray], list[np.ndarray] | None, list[Scored], Asked | None]:
+    def compare(self, drawn: Rollout) -> tuple[list[np.ndarray], list[np.ndarray] | None, list[Scored], Asked | None]:
         """Log-probs under the policy and the reference, and what the reward model says, where there is one, taken while
         programs are judged; then the verdicts."""
         parts = self.parts

@@ -3,8 +3,9 @@
     python -m acecoder_jax.main --config=configs/rl_rule.py:tiny
 
 A rollout: sample, score in the sandbox, log-probs of the trainer and of the reference, the reward model's scores where
-there is one, advantages, one pass of updates. Its completions and verdicts are in WORKDIR/rollouts before the first update uses them, and a resumed run
-takes them from there. WORKDIR/results.json has the held-out scores, WORKDIR/model the trained policy.
+there is one, advantages, one pass of updates. Its completions and verdicts are in WORKDIR/rollouts before the first
+update uses them, and a resumed run takes them from there. WORKDIR/results.json has the held-out scores, WORKDIR/model
+the trained policy.
 """
 
 import contextlib

@@ -16,8 +16,8 @@ def scored(problem: str, score: float | None, *statuses: Status, finish_reason: 
 
 
 ANSWERS = [
-    scored("tested", 2.0, P, P), scored("tested", -1.5, P, F), scored("tested", 4.0, P, I), scored("tested", None, P, P),
-    scored("bare", 3.0), scored("bare", None),
+    scored("tested", 2.0, P, P), scored("tested", -1.5, P, F), scored("tested", 4.0, P, I),
+    scored("tested", None, P, P), scored("bare", 3.0), scored("bare", None),
 ]  # fmt: skip
 
 
@@ -37,7 +37,14 @@ def test_mixed_it_adds_the_rule_and_leaves_out_what_the_sandbox_could_not_judge(
 
 
 def test_only_where_there_are_no_tests():
-    assert earned(where="untested", weight_rule=2.0, weight_model=0.1) == [2.0, 0.0, None, 2.0, pytest.approx(0.3), None]
+    assert earned(where="untested", weight_rule=2.0, weight_model=0.1) == [
+        2.0,
+        0.0,
+        None,
+        2.0,
+        pytest.approx(0.3),
+        None,
+    ]
 
 
 def test_a_cut_answer_earns_nothing_from_the_rule_where_it_is_told_so():

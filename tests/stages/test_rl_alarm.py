@@ -50,6 +50,10 @@ def test_the_history_is_as_long_as_the_window_and_whole():
 
 
 def test_settings_that_could_not_work():
-    for knobs, said in (({"window": 3}, "an even number"), ({"window": 0}, "2 at least"), ({"pass_fall": 0}, "above 0")):
+    for knobs, said in (
+        ({"window": 3}, "an even number"),
+        ({"window": 0}, "2 at least"),
+        ({"pass_fall": 0}, "above 0"),
+    ):
         with pytest.raises(ValueError, match=said):
             Alarm(**knobs)
