@@ -54,7 +54,7 @@ def get_config(argument: str = "") -> ConfigDict:
     }
     config.reward_model = {
         "model": "TIGER-Lab/AceCodeRM-7B",  # a directory or hub id; "" makes one by the stage `train_rm` first
-        # Scores are clipped to +-clip, then normalised: "none", "whiten" (over the rollout), "running" (over all so far)
+        # Scores are clipped to +-clip, then normalised: "none", "whiten" (over the rollout), "running" (over all yet)
         "clip": 10.0,
         "normalise": "none",
         "text": "reply",  # what it reads: the "reply" (in the style "r1" its answer), or the "program" in it alone
