@@ -43,25 +43,26 @@ def describe(
 
 def model_and_rule(scored: Sequence[Scored]) -> dict[str, float]:
     """Mean and deviation of the reward model's scores, the share of texts that it left out, and the correlation of its
-    scores with the share of tests passed (NaN where one of them is the same everywhere)."""
+    scores with the share of tests passed, where that is defined."""
     known = [one.score for one in scored if one.score is not None]
     both = [(one.score, one.verdict.pass_rate) for one in scored if one.score is not None and judged(one)]
-    return {
+    row = {
         "model_score_mean": float(np.mean(known)) if known else float("nan"),
         "model_score_std": float(np.std(known)) if known else float("nan"),
         "model_dropped_share": 1 - len(known) / len(scored),
-        "model_rule_correlation": correlation(both),
     }
+    found = correlation(both)
+    return row if found is None else row | {"model_rule_correlation": found}
 
 
-def correlation(pairs: Sequence[tuple[float, float]]) -> float:
-    """Pearson's; NaN where it is not defined. [(1, 0), (2, 1), (3, 1)] -> 0.866."""
+def correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Pearson's; None where one of the two is the same everywhere. [(1, 0), (2, 1), (3, 1)] -> 0.866."""
     if not pairs:
-        return float("nan")
+        return None
     x_n, y_n = np.array(pairs, np.float64).T
     x_n, y_n = x_n - x_n.mean(), y_n - y_n.mean()
     scale = float(np.sqrt((x_n**2).sum() * (y_n**2).sum()))
-    return float((x_n * y_n).sum()) / scale if scale > 0 else float("nan")
+    return float((x_n * y_n).sum()) / scale if scale > 0 else None
 
 
 def judged(one: Scored) -> bool:

@@ -11,8 +11,7 @@ from configs import rl_rm, rl_rule
 from tests.stages.runs import ROOT, assert_same_run, kill_when, rl_args, start
 
 TOLD = [
-    "model_score_mean", "model_score_std", "model_dropped_share", "model_truncated_share", "model_rule_correlation",
-    "hacking_alarm", "reward_s",
+    "model_score_mean", "model_score_std", "model_dropped_share", "model_truncated_share", "hacking_alarm", "reward_s",
 ]  # fmt: skip
 
 
@@ -38,7 +37,8 @@ def test_a_run_and_a_killed_and_resumed_run_agree(small_policy: Path, reward_dir
     assert all(math.isfinite(row[name]) for row in rows for name in ("model_score_mean", "reward_mean", "pass_rate"))
     assert all(row["model_score_std"] > 0 and row["model_dropped_share"] == 0 for row in rows)
     explained = (ROOT / "docs" / "rl_rm.md").read_text()
-    assert not [name for name in TOLD if f"`{name}`" not in explained]
+    assert not [name for name in [*TOLD, "model_rule_correlation"] if f"`{name}`" not in explained]
+    assert any("model_rule_correlation" in row for row in rows)
 
     # the scores are those of the rollout's completions; running: the first rollout is whitened by its own
     kept = store.read_json(whole / "scores" / "000000.json")
@@ -80,5 +80,5 @@ def test_settings_that_do_not_go_together_are_refused(wrong, message):
 def test_a_policy_is_no_reward_model_and_a_rule_config_has_none(small_policy: Path):
     with pytest.raises(ValueError, match="is no reward model: it has no head"):
         train_rl.check(rl_rm.get_config(f"tiny,reward_model.model={small_policy}"))
-    with pytest.raises(ValueError, match="use configs/rl_rm.py"):
+    with pytest.raises(ValueError, match="config has no reward model"):
         train_rl.check(rl_rule.get_config("tiny,reward=model"))
