@@ -63,7 +63,8 @@ def load_target(argument: str) -> ConfigDict:
 def model_sizes(name: str, target: ConfigDict) -> ModelConfig:
     """The sizes of a published model or of a directory; "" are those of the model that the target makes itself."""
     if not name:
-        return ModelConfig(vocab_size=target.sft.vocab_size, **target.sft.architecture)
+        made = target if "architecture" in target else target.sft
+        return ModelConfig(vocab_size=made.vocab_size, **made.architecture)
     last = name.rpartition("/")[2]
     for known in (last, f"{last}-Instruct"):  # a base model has the sizes of the one tuned from it
         if known in PUBLISHED:

@@ -33,7 +33,7 @@ def calibration_error(p_n: np.ndarray, true_n: np.ndarray, bins: int = BINS) -> 
     return float(np.sum(np.abs(gap_c)) / len(p_n))
 
 
-def correlations(score_n: Sequence[float], length_n: Sequence[float]) -> dict[str, float]:
+def correlations(score_n: np.ndarray | Sequence[float], length_n: np.ndarray | Sequence[float]) -> dict[str, float]:
     """How scores go with lengths: Pearson's and Spearman's correlation; NaN where either does not vary."""
     score, length = np.asarray(score_n, np.float64), np.asarray(length_n, np.float64)
     return {"pearson": _pearson(score, length), "spearman": _pearson(_ranks(score), _ranks(length))}
