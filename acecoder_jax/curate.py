@@ -103,6 +103,58 @@ class ProgramPair:
     rejected_score: float
 
 
+@dataclasses.dataclass(frozen=True)
+class ProgramGroup:
+    """Programs of one model for one question, each text once, that are compared: (better, worse), places in texts.
+
+    scores: those of the two, in the order of wins.
+    """
+
+    question_id: str
+    model_name: str
+    texts: tuple[str, ...]
+    wins: tuple[tuple[int, int], ...]
+    scores: tuple[tuple[float, float], ...]
+
+
+def make_groups(
+    rows: Iterable[Row],
+    *,
+    models: Collection[str] = (),
+    over: str = "all",
+    min_best: float = 0.8,
+    min_gap: float = 0.4,
+    above: float = 0.0,
+    ascii_only: bool = True,
+) -> Iterator[ProgramGroup]:
+    """The same comparisons as the pairs of `make_pairs`, all those of a question and model together. Its arguments.
+
+    Texts that are compared with none are left out; so are questions where nothing is compared.
+    """
+    for row in rows:
+        for model, programs in programs_by_model(row, models, over, ascii_only).items():
+            apart = list(_texts_apart(programs, min_best, min_gap, above))
+            places = {text: i for i, text in enumerate(sorted({text for two in apart for text, _ in two}))}
+            found = sorted(((places[a], places[b]), (s, t)) for (a, s), (b, t) in apart)
+            if found:
+                yield ProgramGroup(
+                    row["id"], model, tuple(places), tuple(win for win, _ in found), tuple(two for _, two in found)
+                )
+
+
+def programs_by_model(
+    row: Row, models: Collection[str], over: str, ascii_only: bool
+) -> dict[str, list[tuple[str, float]]]:
+    """The programs of a row with their scores, by model; none for a question that is not ascii where that is asked."""
+    if over not in ("all", "kept"):
+        raise ValueError(f"pass rates are over all tests or over the kept ones, not {over!r}")
+    by_model: dict[str, list[tuple[str, float]]] = collections.defaultdict(list)
+    for one in row["inferences"] if row["question"].isascii() or not ascii_only else ():
+        if not models or one["model_name"] in models:
+            by_model[one["model_name"]].append((one["completion"], score(row, one["pass_rate"], over)))
+    return by_model
+
+
 def make_pairs(
     rows: Iterable[Row],
     *,
@@ -124,17 +176,9 @@ def make_pairs(
     ascii_only: no pairs of questions with other characters. max_pairs: of a question and model; 0: all. Which ones is
     drawn by their ids.
     """
-    if over not in ("all", "kept"):
-        raise ValueError(f"pass rates are over all tests or over the kept ones, not {over!r}")
     for row in rows:
-        if ascii_only and not row["question"].isascii():
-            continue
-        by_model: dict[str, list[tuple[str, float]]] = collections.defaultdict(list)
-        for one in row["inferences"]:
-            if not models or one["model_name"] in models:
-                by_model[one["model_name"]].append((one["completion"], score(row, one["pass_rate"], over)))
         pairs: list[ProgramPair] = []
-        for model, programs in by_model.items():
+        for model, programs in programs_by_model(row, models, over, ascii_only).items():
             found = [
                 _pair(row["id"], model, best, worst) for best, worst in _texts_apart(programs, min_best, min_gap, above)
             ]

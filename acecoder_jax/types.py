@@ -180,9 +180,29 @@ class Pair(Record):
     """Two replies to one question, the chosen one clearly better than the rejected one.
 
     question: the whole user turn. chosen, rejected: the assistant's, as a rule a program in a markdown block.
+    question_id, chosen_score, rejected_score: of the question, and the pass rates; "" and None where nobody told.
     """
 
     id: str
     question: str
     chosen: str
     rejected: str
+    question_id: str = ""
+    chosen_score: float | None = None
+    rejected_score: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranked(Record):
+    """Replies to one question, each once, and which of them are better than which.
+
+    wins: (better, worse), places in replies. scores: the pass rates of these two, in the order of wins: a reply that
+    was sampled twice may have had two.
+    """
+
+    id: str
+    question_id: str
+    question: str
+    replies: tuple[str, ...]
+    wins: tuple[tuple[int, int], ...]
+    scores: tuple[tuple[float, float], ...]

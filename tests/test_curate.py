@@ -210,3 +210,17 @@ def test_pairs_depend_on_no_order(rows, data, cap):
     for pair in found:
         assert pair.chosen != pair.rejected and pair.chosen_score >= 0.8 and pair.rejected_score > 0
         assert pair.chosen_score - pair.rejected_score > 0.4 - 1e-9
+
+
+def test_groups_hold_the_comparisons_of_the_pairs():
+    rows = [ONE, ONE | {"id": "two", "question": "Ünïcode"}]
+    pairs = {(p.question_id, p.chosen, p.rejected, p.chosen_score, p.rejected_score) for p in curate.make_pairs(rows)}
+    groups = list(curate.make_groups(rows))
+    found = [
+        (group.question_id, group.texts[i], group.texts[j], *scores)
+        for group in groups
+        for (i, j), scores in zip(group.wins, group.scores, strict=True)
+    ]
+    assert set(found) == pairs and len(found) == len(pairs)
+    assert all(set(range(len(group.texts))) == {i for win in group.wins for i in win} for group in groups)
+    assert list(curate.make_groups(rows, min_best=1.5)) == []

@@ -1,6 +1,7 @@
 """Where problems and pairs come from: one module a source, looked up by its name.
 
-A source of problems has `load(**kw) -> list[Problem]`, a source of preference pairs `load_pairs(**kw) -> list[Pair]`.
+A source of problems has `load(**kw) -> list[Problem]`, a source of preference pairs `load_pairs(**kw) -> list[Pair]`, a
+source of questions with rated programs `load_ranked(**kw) -> list[Ranked]`.
 `seeds` is beside them: programs that problems are made from.
 """
 
@@ -10,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from acecoder_jax import plugins
-from acecoder_jax.types import Pair, Problem
+from acecoder_jax.types import Pair, Problem, Ranked
 
 NOT_SOURCES = {"seeds", "tfds_read"}  # the public modules here that are none
 
@@ -29,11 +30,19 @@ def load_pairs(name: str, path: str = "", **kw: Any) -> list[Pair]:
     return _call(name, "load_pairs", path, kw)
 
 
+def load_ranked(name: str, path: str = "", **kw: Any) -> list[Ranked]:
+    """`load` for a source of questions with rated programs; which are compared is decided by curate.make_groups."""
+    return _call(name, "load_ranked", path, kw)
+
+
+KINDS = {"load": "problems", "load_pairs": "pairs", "load_ranked": "rated programs"}
+
+
 def _call(name: str, function: str, path: str, kw: dict[str, Any]) -> Any:
     module = _module(name)
     if not hasattr(module, function):
-        has = "pairs, not problems" if function == "load" else "problems, not pairs"
-        raise ValueError(f"the data source {name!r} has {has}")
+        has = " and ".join(kind for other, kind in KINDS.items() if hasattr(module, other))
+        raise ValueError(f"the data source {name!r} has {has}, not {KINDS[function]}")
     given = kw | ({"path": path} if path else {})
     return plugins.call(f"the data source {name!r}", getattr(module, function), given)
 

@@ -44,6 +44,8 @@ PAIRS = Table(
     columns={"id": (str, int), "instruction": str, "input": str, "chosen": str, "rejected": str},
     required=("id", "instruction", "chosen", "rejected"),
 )
+# What rows of the stage `pairs` have beside them.
+PAIR_MORE: dict[str, Kind] = {"question_id": str, "chosen_score": float, "rejected_score": float}
 TABLES = {table.name: table for table in (ACECODE, PAIRS)}
 
 
@@ -109,4 +111,8 @@ def to_pair(row: Mapping[str, Any], where: str) -> Pair:
     if told := wrong(row, PAIRS):
         raise ValueError(f"{where}: {told}")
     question = row["instruction"] + (f"\n{row['input']}" if row.get("input") else "")
-    return Pair(id=str(row["id"]), question=question, chosen=row["chosen"], rejected=row["rejected"])
+    more = {name: row[name] for name in PAIR_MORE if row.get(name) is not None}
+    for name, value in more.items():
+        if told := _wrong(value, PAIR_MORE[name], name):
+            raise ValueError(f"{where}: {told}")
+    return Pair(str(row["id"]), question, row["chosen"], row["rejected"], **more)

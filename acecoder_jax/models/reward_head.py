@@ -4,6 +4,7 @@ The score of a conversation is read at one position of it (its last token, in Ac
 Parameters are the decoder's without an output head of its own, with `reward_da` [hidden, 1] and `reward_bias_a` [1]:
 v_head.summary.weight, transposed, and v_head.summary.bias of the published checkpoints.
 With LoRA the decoder is frozen; an adapter and the head are trained.
+In training the hidden state that the head reads has dropout (`Dropout`): never when a model scores.
 Letters: b row, t time, d embed, a score (one).
 """
 
@@ -17,6 +18,27 @@ from acecoder_jax.models import lora
 from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.models.decoder import Model, Params
 from acecoder_jax.models.lora import Lora
+
+
+@dataclasses.dataclass(frozen=True)
+class Dropout:
+    """Noise of training on the hidden states before the head: zeroed at this rate, the others scaled by 1 / (1 - rate).
+
+    noise_bt: uint32; what is zeroed at a place is a function of its number there alone, so not of rows or devices.
+    """
+
+    rate: float
+    noise_bt: jax.Array
+
+    def __call__(self, hidden_btd: jax.Array) -> jax.Array:
+        """The hidden states with their noise, in float32."""
+
+        def kept(noise: jax.Array) -> jax.Array:
+            key = jax.random.key(noise, impl="threefry2x32")
+            return jax.random.bernoulli(key, 1 - self.rate, hidden_btd.shape[2:])
+
+        kept_btd = jax.vmap(jax.vmap(kept))(self.noise_bt)
+        return jnp.where(kept_btd, hidden_btd.astype(jnp.float32) / (1 - self.rate), 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,13 +94,12 @@ class RewardModel:
 
     def scores(
         self, params: Params, tokens_bt: jax.Array, segment_bt: jax.Array, position_bt: jax.Array,
-        branch_bt: jax.Array | None = None, sums: Params | None = None,
+        branch_bt: jax.Array | None = None, sums: Params | None = None, dropout: Dropout | None = None,
     ) -> jax.Array:  # fmt: skip
-        """The score of each conversation up to each token: [b, t] of float32. Arguments as of `Model.hidden`."""
+        """The score of each conversation up to each token: [b, t] of float32. Other arguments as of `Model.hidden`."""
         decoder = {name: params[name] for name in self.model.abstract_params}
         hidden_btd = self.model.hidden(decoder, tokens_bt, segment_bt, position_bt, branch_bt, sums)
+        hidden_btd = hidden_btd.astype(jnp.float32) if dropout is None else dropout(hidden_btd)
         # a sum in float32: a product of bfloat16 would round a score, which the loss compares with another
-        score_bta = jnp.einsum(
-            "btd,da->bta", hidden_btd.astype(jnp.float32), params["reward_da"], precision=jax.lax.Precision.HIGHEST
-        )
+        score_bta = jnp.einsum("btd,da->bta", hidden_btd, params["reward_da"], precision=jax.lax.Precision.HIGHEST)
         return score_bta[..., 0] + params["reward_bias_a"][0]

@@ -28,8 +28,8 @@ from acecoder_jax.sampling.draw import Needs, SamplingParams
 from acecoder_jax.sampling.engine import Engine
 from acecoder_jax.sampling.steps import DECODE_STEPS
 from acecoder_jax.training import offload
+from acecoder_jax.training.comparisons import TextGroup
 from acecoder_jax.training.packing import TokenSequence
-from acecoder_jax.training.pairs import TokenPair, pack_pairs
 from acecoder_jax.training.reward_trainer import make_reward_trainer, make_scores
 from acecoder_jax.training.trainer import make_trainer
 from acecoder_jax.training.update import placed
@@ -210,15 +210,14 @@ def rm_target(
     shape = config["trainer"] | ({} if rows is None else {"rows": rows})
     dtype, adapter = jnp.dtype(config["dtype"]), lora.make(**config["lora"])
     model = RewardModel.make(model_config, dtype, config["remat"], lora=adapter)
-    trainer = make_reward_trainer(model, mesh, updates=1, optimizer=config["optimizer"], **shape)
+    trainer = make_reward_trainer(model, mesh, updates=1, optimizer=config["optimizer"], **shape, **config["objective"])
     state = shaped(trainer.abstract, trainer.shardings)
     held = {"parameters": state.params, "optimiser": dataclasses.replace(state, params={})}
     base = shaped(model.model.abstract_params, trainer.base_shardings, dtype) if adapter else None
     if base is not None:
         held["frozen base"] = base
     text = np.zeros(2, np.int32)
-    pairs = [TokenPair(text, text)] * config["batch"]
-    batch = pack_pairs(pairs, rows=trainer.rows, row_tokens=trainer.row_tokens)
+    batch = trainer.pack([TextGroup.pair(text, text)] * config["batch"])
     turns = lengths.turns(mesh, trainer.rows, trainer.row_tokens, trainer.row_tokens, 2 * config["batch"])
     update = Program(
         lambda: trainer.update.run.trace(state, placed(batch.arrays, mesh), batch.micro_batches, base),

@@ -64,7 +64,8 @@ def load_target(argument: str) -> ConfigDict:
 def model_sizes(name: str, target: ConfigDict) -> ModelConfig:
     """The sizes of a published model or of a directory; "" are those of the model that the target makes itself."""
     if not name:
-        return ModelConfig(vocab_size=target.sft.vocab_size, **target.sft.architecture)
+        made = target if "architecture" in target else target.sft
+        return ModelConfig(vocab_size=made.vocab_size, **made.architecture)
     last = REWARD_MODELS.get(name.rpartition("/")[2], name.rpartition("/")[2])
     for known in (last, f"{last}-Instruct"):  # a base model has the sizes of the one tuned from it
         if known in PUBLISHED:
@@ -82,7 +83,7 @@ def reward_sizes(config: ConfigDict, target: ConfigDict) -> ModelConfig | None:
         return model_sizes(name, target)
     if "rm" not in target:
         raise ValueError("config.target: its reward_model.model is empty: name it, or config.reward_model")
-    return ModelConfig(vocab_size=target.rm.vocab_size, **target.rm.architecture)
+    return model_sizes("", target.rm)
 
 
 def earlier(path: Path, job: process.Job) -> list[dict[str, Any]]:

@@ -1,8 +1,15 @@
-"""The loss of a reward model on pairs (Bradley and Terry 1952): -log sigmoid(r_chosen - r_rejected).
+"""The loss of a reward model on comparisons (Bradley and Terry 1952): -log sigmoid(r_better - r_worse).
 
-Both texts of a pair stand in one row (training/pairs.py). Where the chosen one's score is read, `other` is the place in
-the row at which the rejected one's is, and `loss_weight` is the pair's weight; it is 0 everywhere else. So the loss is
-a weighted sum over tokens like all others here, and neither packing nor micro-batches can change it.
+    L = sum over comparisons of w [ -log sigmoid(r_i - r_j - margin (s_i - s_j)) + centering (r_i + r_j)^2 ]
+
+r: scores; s: what the two are worth, their pass rates. With one comparison a group this is the loss on pairs, of
+AceCodeRM's training; with all comparisons of a question, w an equal part of the question's weight, it is equation 1 of
+arXiv 2502.01718 (which divides by the number of all ordered pairs; here by that of the comparisons made).
+margin: a term as in Llama 2 (arXiv 2307.09288), by the gap of pass rates. centering: a comparison says nothing of
+the sum of its scores; this draws it to 0 (Eisenstein et al. 2023, arXiv 2312.09244).
+
+Both texts of a comparison stand in one row (training/comparisons.py). So the loss is a weighted sum over places like
+all others here, and neither packing nor micro-batches can change it.
 """
 
 from collections.abc import Mapping
@@ -13,14 +20,20 @@ import jax.numpy as jnp
 from acecoder_jax.training.loss import Metrics
 
 
-def bradley_terry(score_bt: jax.Array, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, Metrics]:
-    """The loss, and as metrics the share of pairs in the right order and the mean difference of their scores.
+def bradley_terry(
+    score_bt: jax.Array, batch: Mapping[str, jax.Array], *, margin: float = 0.0, centering: float = 0.0
+) -> tuple[jax.Array, Metrics]:
+    """The loss, and as metrics the share of comparisons in the right order and the mean difference of their scores.
 
-    Scores 2 and 1 of one pair of weight 1 -> log(1 + exp(-1)) = 0.3133, accuracy 1, margin 1.
+    Scores 2 and 1 of one comparison of weight 1 -> log(1 + exp(-1)) = 0.3133, accuracy 1, margin 1.
     """
     weight_bt = batch["loss_weight_bt"]
-    margin_bt = score_bt - jnp.take_along_axis(score_bt, batch["other_bt"], axis=1)
-    loss = jnp.sum(weight_bt * jax.nn.softplus(-margin_bt))
+    better_bt, worse_bt = (jnp.take_along_axis(score_bt, batch[f"{name}_bt"], axis=1) for name in ("better", "worse"))
+    margin_bt = better_bt - worse_bt
+    loss_bt = jax.nn.softplus(margin * batch["gap_bt"] - margin_bt)
+    if centering:
+        loss_bt += centering * (better_bt + worse_bt) ** 2
+    loss = jnp.sum(weight_bt * loss_bt)
     return loss, {
         "loss": loss,
         "accuracy": jnp.sum(weight_bt * (margin_bt > 0)),

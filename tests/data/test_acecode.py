@@ -2,8 +2,9 @@
 
 import pytest
 
+from acecoder_jax import data, prompts
 from acecoder_jax.data import acecode
-from tests.data.published import write
+from tests.data.published import question, write
 
 
 def row(number):
@@ -60,3 +61,22 @@ def test_other_bad_rows_and_paths(tmp_path):
     (tmp_path / "bad.parquet").write_bytes(b"no parquet at all")
     with pytest.raises(ValueError, match=r"bad.parquet: not a whole Parquet file"):
         acecode.load(tmp_path / "bad.parquet")
+
+
+def test_ranked_programs(tmp_path):
+    rows = [question(1, programs=8), question(2, programs=3)]
+    path = write(tmp_path / "a.jsonl", rows)
+    (first,) = data.load_ranked("acecode", str(path), rules={"ascii_only": False, "min_gap": 0.8})
+    assert (first.id, first.question_id) == ("evol_1|qwen", "evol_1")
+    assert first.question == prompts.program_request(rows[0]["question"], rows[0]["test_cases"][:1])
+    assert [(first.replies[i], first.replies[j]) for i, j in first.wins] == [
+        ("```python\ndef f1(x): return 7\n```", "```python\ndef f1(x): return 1\n```")
+    ]
+    assert first.scores == ((1.0, 1 / 7),)
+    assert data.load_ranked("acecode", str(path)) == []  # not ascii
+    bad = write(tmp_path / "b.jsonl", [rows[0] | {"inferences": [{"model_name": "m", "completion": "x"}]}])
+    with pytest.raises(ValueError, match=r"line 1 \(id 'evol_1'\): inferences\[0\] lacks pass_rate"):
+        data.load_ranked("acecode", str(bad))
+    none = write(tmp_path / "c.jsonl", [{k: v for k, v in rows[0].items() if k != "inferences"}])
+    with pytest.raises(ValueError, match="the row lacks inferences"):
+        data.load_ranked("acecode", str(none))

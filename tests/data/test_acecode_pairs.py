@@ -16,6 +16,14 @@ def test_a_file(tmp_path, name):
     assert second.question == "Write f1.\nwith this"
 
 
+def test_what_the_stage_pairs_adds(tmp_path):
+    more = {"question_id": "q", "chosen_score": 1, "rejected_score": 0.25, "model_name": "m"}
+    (first,) = acecode_pairs.load_pairs(write(tmp_path / "p.jsonl", [pair(3) | more]))
+    assert first == Pair("3", "Write f3.", "good 3", "bad", "q", 1, 0.25)
+    with pytest.raises(ValueError, match=r"id 3\): chosen_score must be a number, not 'all'"):
+        acecode_pairs.load_pairs(write(tmp_path / "q.jsonl", [pair(3) | more | {"chosen_score": "all"}]))
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -35,8 +43,10 @@ def test_a_bad_row_is_named(tmp_path, change, told):
 def test_sources_of_the_one_kind_are_none_of_the_other(tmp_path):
     with pytest.raises(ValueError, match="'acecode_pairs' has pairs, not problems"):
         data.load("acecode_pairs")
-    with pytest.raises(ValueError, match="'toy' has problems, not pairs"):
-        data.load_pairs("toy")
+    with pytest.raises(ValueError, match="'mbpp' has problems, not pairs"):
+        data.load_pairs("mbpp")
+    with pytest.raises(ValueError, match="'acecode' has problems and rated programs, not pairs"):
+        data.load_pairs("acecode")
     with pytest.raises(ValueError, match="takes path, hub_id, split, not slpit"):
         data.load_pairs("acecode_pairs", slpit="train")
 

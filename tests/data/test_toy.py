@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from acecoder_jax import prompts
+from acecoder_jax import data, prompts
 from acecoder_jax.data import toy
 from acecoder_jax.data.toy.families import FAMILIES
 
@@ -185,3 +185,24 @@ def test_demonstrations_of_a_foreign_problem():
         toy.demonstrations([dataclasses.replace(problem, id="mbpp_1")])
     with pytest.raises(ValueError, match="'toy_add_each_0' does not hold the solution"):
         toy.demonstrations([dataclasses.replace(problem, solution="pass")])
+
+
+def test_rated_programs_fail_what_their_score_says():
+    (problem,) = [one for one in toy.load(count=32) if one.id.startswith("toy_add_each_")]
+    scores = toy.rated(problem)
+    programs = list(scores)
+    assert programs[: len(toy.programs(problem))] == list(toy.programs(problem))
+    assert scores[problem.solution] == 1 and all(scores[wrong] < 1 for wrong in toy.programs(problem)[1:])
+    assert scores == toy.rated(problem) and scores != toy.rated(problem, seed=1)
+    assert len(programs) == 6 and scores[programs[-1]] == 0  # the last one was cut short
+
+
+def test_pairs_and_ranked_programs():
+    pairs = data.load_pairs("toy", count=64)
+    assert len({pair.id for pair in pairs}) == len(pairs) > 4 * 64
+    assert all(pair.chosen_score == 1 > pair.rejected_score and pair.chosen != pair.rejected for pair in pairs)
+    assert len({pair.question_id for pair in pairs}) == 64
+    ranked = data.load_ranked("toy", count=64, rules={"above": -1.0, "min_gap": 0.2})
+    compared = {(one.question_id, one.replies[i], one.replies[j]) for one in ranked for i, j in one.wins}
+    assert {(pair.question_id, pair.chosen, pair.rejected) for pair in pairs} <= compared
+    assert [one.id for one in data.load_ranked("toy", count=64)] != [one.id for one in ranked]  # 0 passes: left out

@@ -8,7 +8,7 @@ from acecoder_jax.models import flops
 from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.planning import summary
 from acecoder_jax.planning.lengths import Lengths
-from configs import rl_rule, train_rm
+from configs import rl_rule, rm
 
 GIB = 2**30
 CHIP = Chip("toy", hbm_bytes=20 * GIB, hbm_bandwidth=1e9, bf16_flops=1e12, ici_bandwidth=1e9)  # 19 GiB of room
@@ -93,6 +93,6 @@ def test_a_sampler_that_does_not_fit():
 
 
 def test_a_reward_model_has_no_knobs_of_a_sampler():
-    lines = summary.advice(parts(answer("update", 14.0)), train_rm.get_config("7b").to_dict(), CHIP, 8, 8)
+    lines = summary.advice(parts(answer("update", 14.0)), rm.get_config("7b").to_dict(), CHIP, 8, 8)
     assert any("lora.rank=32" in line for line in lines)
     assert not any(word in line for line in lines for word in ("decode", "engine", "kl_coef"))

@@ -20,7 +20,7 @@ from acecoder_jax.training import state
 from acecoder_jax.training.packing import TokenSequence
 from acecoder_jax.training.trainer import make_trainer
 from acecoder_jax.training.update import place
-from configs import rl_rule, train_rm
+from configs import rl_rule, rm
 
 SIZES = ModelConfig(
     vocab_size=64, hidden_size=32, intermediate_size=64, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=8
@@ -118,7 +118,7 @@ def test_drawing_ahead_holds_a_copy_of_what_is_trained():
 
 
 def test_a_reward_model_s_training():
-    config = train_rm.get_config("7b,dtype=float32,batch=8,trainer.rows=8,trainer.row_tokens=32").to_dict()
+    config = rm.get_config("7b,dtype=float32,batch=8,trainer.rows=8,trainer.row_tokens=32").to_dict()
     target = rm_target(config, SIZES, jax.devices(), LENGTHS)
     assert target.most_rows == 8 and target.shards == 8
     assert compile_program(target.programs["update"]).collectives
@@ -126,7 +126,7 @@ def test_a_reward_model_s_training():
 
 def test_a_reward_model_s_training_with_lora():
     """The decoder is frozen, in the model's dtype; moments are those of adapter and head."""
-    config = train_rm.get_config("7b,dtype=bfloat16,batch=8,trainer.rows=8,trainer.row_tokens=32,lora.rank=2").to_dict()
+    config = rm.get_config("7b,dtype=bfloat16,batch=8,trainer.rows=8,trainer.row_tokens=32,lora.rank=2").to_dict()
     target = rm_target(config, SIZES, jax.devices(), LENGTHS)
     plain = rm_target(config | {"lora": {"rank": 0, "alpha": 1.0, "targets": ()}}, SIZES, jax.devices(), LENGTHS)
     assert target.held["parameters"] < 0.5 * plain.held["parameters"]

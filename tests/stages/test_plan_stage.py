@@ -12,7 +12,7 @@ import pytest
 from acecoder_jax import presets
 from acecoder_jax.models.config import PUBLISHED
 from acecoder_jax.stages import plan
-from configs import rl_rule, train_rm
+from configs import rl_rule, rm
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = {
@@ -71,8 +71,8 @@ def test_sizes_of_models():
 
 
 def test_targets():
-    target = plan.load_target("configs/train_rm.py:32b,trainer.rows=128")
+    target = plan.load_target("configs/rm.py:32b,trainer.rows=128")
     assert (target.stage, target.trainer.rows, target.trainer.row_tokens) == ("train_rm", 128, 2048)
-    assert train_rm.get_config("32b_v5e").mesh.tensor == 4
+    assert rm.get_config("32b_v5e").mesh.tensor == 4
     with pytest.raises(presets.ConfigError, match=r"no config file 'configs/nothing\.py'"):
         plan.load_target("configs/nothing.py:7b")

@@ -10,11 +10,12 @@ import hashlib
 import itertools
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from acecoder_jax import curate
 from acecoder_jax.data.toy.families import ARGUMENTS, BY_NAME, FAMILIES, Constants, Family
-from acecoder_jax.types import Problem
+from acecoder_jax.types import Pair, Problem, Ranked
 
 SPLITS = ("train", "heldout")
 HELDOUT_SHARE = 0.25
@@ -110,6 +111,75 @@ def fenced(program: str) -> str:
 def programs(problem: Problem) -> tuple[str, ...]:
     """The programs that the author may write for a problem of `load`: the correct one, then the buggy ones."""
     return _draft_of(problem).programs
+
+
+def rated(problem: Problem, seed: int = 0) -> dict[str, float]:
+    """Distinct programs for a problem of `load`, with the share of its tests that each passes; the correct one first.
+
+    Beside the author's: one with another number, where the correct one has any; one that stands for another problem;
+    one that was cut short. seed: which number, problem and cut.
+    """
+    draft, rng = _draft_of(problem), random.Random(f"rated/{seed}/{problem.id}")
+    correct = draft.programs[0]
+    found = [*draft.programs]
+    if spots := [match.start() for match in re.finditer(r"(?<![A-Za-z_\d])\d(?!\d)", correct)]:
+        at = rng.choice(spots)
+        other = rng.choice([digit for digit in "0123456789" if digit != correct[at]])
+        found.append(correct[:at] + other + correct[at + 1 :])
+    others = [family for family in FAMILIES if family is not draft.family and len(family.kinds) <= len(draft.arguments)]
+    strange = _draft(rng.choice(others), rng.randrange(1000))
+    found.append(dataclasses.replace(strange, name=draft.name, arguments=draft.arguments).programs[0])
+    found.append(correct[: -rng.randint(1, 3)])
+    return {program: _pass_rate(program, problem.tests) for program in dict.fromkeys(found)}
+
+
+def load_pairs(split: str = "train", seed: int = 0, count: int = 1024) -> list[Pair]:
+    """The correct program of each problem of `load` before each of its `rated` ones that fails a test."""
+    pairs = []
+    for problem in load(split, seed, count):
+        (correct, best), *others = rated(problem, seed).items()
+        for number, (program, rate) in enumerate((program, rate) for program, rate in others if rate < best):
+            pairs.append(
+                Pair(
+                    f"{problem.id}|{number}", problem.question, fenced(correct), fenced(program), problem.id, best, rate
+                )
+            )
+    return pairs
+
+
+def load_ranked(
+    split: str = "train", seed: int = 0, count: int = 1024, rules: Mapping[str, Any] | None = None
+) -> list[Ranked]:
+    """The problems of `load` with their `rated` programs, compared by the rules of curate.make_groups."""
+    found = []
+    for problem in load(split, seed, count):
+        programs = [
+            {"model_name": "author", "completion": program, "pass_rate": rate}
+            for program, rate in rated(problem, seed).items()
+        ]
+        row = {"id": problem.id, "question": problem.question, "test_cases": problem.tests, "inferences": programs}
+        for group in curate.make_groups([row], **(rules or {})):
+            replies = tuple(map(fenced, group.texts))
+            found.append(Ranked(problem.id, problem.id, problem.question, replies, group.wins, group.scores))
+    return found
+
+
+def _pass_rate(program: str, tests: Sequence[str]) -> float:
+    """The share of asserts that a program of ours passes; 0 for one that is no Python."""
+    namespace: dict[str, Any] = {}
+    try:
+        exec(program, namespace)
+    except SyntaxError:
+        return 0.0
+    return sum(_passes(test, namespace) for test in tests) / len(tests)
+
+
+def _passes(test: str, namespace: dict[str, Any]) -> bool:
+    try:
+        exec(test, namespace)
+    except (AssertionError, ArithmeticError, AttributeError, LookupError, NameError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _drafts(family: Family, split: str, seed: int) -> Iterator[_Draft]:

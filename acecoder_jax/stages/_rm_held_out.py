@@ -1,0 +1,61 @@
+"""A reward model's scores of the comparisons held out from training, and what they are worth."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from acecoder_jax.models.decoder import Params
+from acecoder_jax.stages._rm_data import Compared, program_lengths
+from acecoder_jax.training.packing import TokenSequence
+from acecoder_jax.training.reward_metrics import comparison_metrics, correlations
+from acecoder_jax.training.update import PerToken
+
+TEXTS = 64  # texts of a call of the compiled function
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """scores: of `make_scores`, for TEXTS texts a call. lengths: tokens of each program, in the order of the texts."""
+
+    compared: Sequence[Compared]
+    lengths: Sequence[int]
+    scores: PerToken
+
+    @classmethod
+    def of(cls, compared: Sequence[Compared], words: Any, scores: PerToken) -> "HeldOut":
+        """words: the tokenizer that counts the tokens of programs."""
+
+        def count(reply: str) -> int:
+            return len(words.encode(reply, add_special_tokens=False))
+
+        return cls(compared, program_lengths(compared, count), scores)
+
+    def measure(self, params: Params, check: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """Metrics by their names, `heldout_accuracy` and so on; {} where nothing is held out. All comparisons count
+        alike. check: called between calls; what it raises ends the evaluation.
+        """
+        if not self.compared:
+            return {}
+        score_n = self._score(params, check)
+        pairs, first = [], 0
+        for one in self.compared:
+            pairs += [(first + better, first + worse) for better, worse, _ in one.wins]
+            first += len(one.tokens)
+        better_n, worse_n = score_n[np.array(pairs).T]
+        found = comparison_metrics(better_n, worse_n)
+        found |= {f"length_{name}": value for name, value in correlations(score_n, self.lengths).items()}
+        return {f"heldout_{name}": value for name, value in found.items()}
+
+    def _score(self, params: Params, check: Callable[[], None]) -> np.ndarray:
+        """The score of each text, the longest first so that those of like length share rows."""
+        tokens = [array for one in self.compared for array in one.tokens]
+        order = sorted(range(len(tokens)), key=lambda i: (-len(tokens[i]), i))
+        score_n = np.zeros(len(tokens))
+        for part in (order[start : start + TEXTS] for start in range(0, len(order), TEXTS)):
+            check()
+            # the function scores every token of a sequence but its last: what stands there is not read
+            sequences = [TokenSequence(np.append(tokens[i], 0).astype(np.int32), {}, len(tokens[i])) for i in part]
+            score_n[part] = np.concatenate(self.scores(params, sequences))
+        return score_n
