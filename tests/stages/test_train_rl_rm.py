@@ -8,6 +8,7 @@ import pytest
 from acecoder_jax import store
 from acecoder_jax.stages import train_rl
 from configs import rl_rm, rl_rule
+from tests.processes import ends, pair
 from tests.stages.runs import ROOT, assert_same_run, kill_when, rl_args, start
 
 TOLD = [
@@ -56,6 +57,33 @@ def test_a_run_and_a_killed_and_resumed_run_agree(small_policy: Path, reward_dir
     assert (killed / "scores" / "000002.json").stat().st_mtime_ns == scored  # it was not asked again
     for name in ("000000.json", "000003.json"):
         assert (killed / "scores" / name).read_bytes() == (whole / "scores" / name).read_bytes()
+
+
+def test_tiny_makes_policy_and_reward_model_by_itself(tmp_path: Path) -> None:
+    few = {
+        "rollouts": 1, "prompts_per_rollout": 4, "samples_per_prompt": 2, "minibatch": 8, "heldout_args": {},
+        "data_args": {"split": "train", "count": 8}, "max_new_tokens": 16, "max_prompt_tokens": 80,
+        "sft.steps": 2, "sft.heldback": 0, "sft.data_args": {"split": "train", "count": 64}, "sft.batch": 8,
+        "rm.steps": 2, "rm.batch": 8, "rm.data_args": {"split": "train", "count": 64}, "rm.held_out.at_least": 4,
+        "sft.architecture.num_layers": 1, "rm.architecture.num_layers": 1,
+    }  # fmt: skip
+    pairs = ",".join(f"{key}={value}" for key, value in few.items())
+    start(f"--config=configs/rl_rm.py:tiny,{pairs}", f"--workdir={tmp_path}", "--seed=3")
+    (row,) = store.read_jsonl(tmp_path / "metrics.jsonl")
+    assert math.isfinite(row["model_score_mean"]) and row["reward_mean"] == pytest.approx(row["model_score_mean"])
+    assert (tmp_path / "rm" / "model").is_dir() and (tmp_path / "model").is_dir()
+
+
+def test_two_processes_ask_it_together(small_policy: Path, reward_dir: Path, tmp_path: Path) -> None:
+    """The scores that one process would have."""
+    small = {"rollouts": 1, "heldout_args": {}, "mesh.fsdp": 4, "mesh.data": 2, "reward_model.normalise": "whiten"}
+    for code, out, err in ends(pair(rm_args(small_policy, reward_dir, tmp_path / "two", **small), devices=4)):
+        assert code == 0, out + err
+    start(*rm_args(small_policy, reward_dir, tmp_path / "one", **small), devices=8)
+    two, one = (store.read_json(tmp_path / name / "scores" / "000000.json") for name in ("two", "one"))
+    assert two["of"] == one["of"] and two["scores"].keys() == one["scores"].keys()
+    for name, score in one["scores"].items():
+        assert two["scores"][name] == pytest.approx(score, abs=1e-4)
 
 
 def test_what_a_plain_rule_run_says_nothing_of():
