@@ -130,10 +130,8 @@ def rl_target(
         ),
     }  # fmt: skip
     if reward_config is not None:
-        wanted = config.get("reward_model", {name: shape[name] for name in ("rows", "row_tokens", "attention")})
-        params, programs["reward"] = _reward(
-            reward_config, devices, mesh, lengths, samples, **{"dtype": dtype} | wanted
-        )
+        wanted = config.get("reward_model", shape | {"dtype": dtype, "devices": 0})
+        params, programs["reward"] = _reward(reward_config, wanted, devices, mesh, lengths, samples)
         held["reward model"] = params
     sampler = _sampler(config, model_config, host, lengths, samples * len(host) / len(devices))
     return Target(
@@ -146,16 +144,18 @@ def rl_target(
 
 
 def _reward(
-    sizes: ModelConfig, devices: Sequence[jax.Device], mesh: Mesh, lengths: Lengths, samples: int, *, rows: int,
-    row_tokens: int, attention: str, dtype: Any, **others: Any,
+    sizes: ModelConfig, wanted: Mapping[str, Any], devices: Sequence[jax.Device], mesh: Mesh, lengths: Lengths,
+    samples: int,
 ) -> tuple[Any, Program]:  # fmt: skip
-    """The parameters of a reward model and its scores of a rollout, by knobs of config.reward_model."""
-    if count := others.get("devices"):
-        mesh = parallel.make_mesh(devices=devices[:count])
-    model = RewardModel.make(sizes, jnp.dtype(dtype), remat="none")
-    params = shaped(model.abstract_params, param_shardings(model.abstract_params, mesh), dtype)
-    rows = rows or parallel.row_shards(mesh)
-    scores = make_scores(model, mesh, rows=rows, row_tokens=row_tokens, attention=attention, allocate=BATCH)
+    """The parameters of a reward model and its scores of a rollout. wanted: as config.reward_model."""
+    if wanted["devices"]:
+        mesh = parallel.make_mesh(devices=devices[: wanted["devices"]])
+    model = RewardModel.make(sizes, jnp.dtype(wanted["dtype"]), remat="none")
+    params = shaped(model.abstract_params, param_shardings(model.abstract_params, mesh), model.model.dtype)
+    rows, row_tokens = wanted["rows"] or parallel.row_shards(mesh), wanted["row_tokens"]
+    scores = make_scores(
+        model, mesh, rows=rows, row_tokens=row_tokens, attention=wanted["attention"], allocate=BATCH
+    )  # fmt: skip
     texts = scores.pack([TokenSequence(np.zeros(2, np.int32), {}, 1)] * BATCH)
     program = Program(
         lambda: scores.run.trace(params, placed(texts.arrays, mesh), texts.micro_batches),

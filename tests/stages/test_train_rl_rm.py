@@ -76,7 +76,7 @@ def test_tiny_makes_policy_and_reward_model_by_itself(tmp_path: Path) -> None:
 
 def test_two_processes_ask_it_together(small_policy: Path, reward_dir: Path, tmp_path: Path) -> None:
     """The scores that one process would have."""
-    small = {"rollouts": 1, "heldout_args": {}, "mesh.fsdp": 4, "mesh.data": 2, "reward_model.normalise": "whiten"}
+    small = {"rollouts": 1, "heldout_args": {}, "trainer.rows": 8, "reward_model.normalise": "whiten"}
     for code, out, err in ends(pair(rm_args(small_policy, reward_dir, tmp_path / "two", **small), devices=4)):
         assert code == 0, out + err
     start(*rm_args(small_policy, reward_dir, tmp_path / "one", **small), devices=8)
