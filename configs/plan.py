@@ -24,7 +24,7 @@ def get_config(argument: str = "") -> ConfigDict:
             "target": "configs/rl_rule.py:7b",
             # The slice by libtpu's name: chips along each axis, v4:2x2x4, v5e:8x8, v5p:2x2x4, v6e:8x8.
             "topology": "v5p:2x2x4",
-            # RL with a reward model on the same mesh: a published model's name or a directory; "" is none.
+            # RL with a reward model: a published model's name or a directory; "" is the target's own, if it has one.
             "reward_model": "",
             # Mean tokens; the share of a row that holds tokens; the share of slots that decode.
             "assumed": {"prompt": 400.0, "response": 400.0, "packing": 0.9, "occupancy": 0.75},

@@ -23,11 +23,13 @@ from acecoder_jax.models.decoder import Model
 from acecoder_jax.models.reward_head import RewardModel
 from acecoder_jax.models.sharding import param_shardings
 from acecoder_jax.planning.lengths import Lengths
+from acecoder_jax.reward_models.scorer import BATCH
 from acecoder_jax.sampling.draw import Needs, SamplingParams
 from acecoder_jax.sampling.engine import Engine
 from acecoder_jax.sampling.steps import DECODE_STEPS
 from acecoder_jax.training import offload
 from acecoder_jax.training.comparisons import TextGroup
+from acecoder_jax.training.packing import TokenSequence
 from acecoder_jax.training.reward_trainer import make_reward_trainer, make_scores
 from acecoder_jax.training.trainer import make_trainer
 from acecoder_jax.training.update import placed
@@ -87,8 +89,8 @@ def rl_target(
 ) -> Target:  # fmt: skip
     """Reinforcement learning by a config of stages/train_rl.py.
 
-    host: the devices of one host, where it samples. reward_config: of a reward model on the same mesh. rows: instead of
-    the config's.
+    host: the devices of one host, where it samples. reward_config: of a reward model, on the same mesh where the config
+    does not say otherwise. rows: instead of the config's.
     """
     mesh = parallel.make_mesh(**config["mesh"], devices=devices)
     dtype = jnp.dtype(config["dtype"])
@@ -128,17 +130,9 @@ def rl_target(
         ),
     }  # fmt: skip
     if reward_config is not None:
-        reward = RewardModel.make(reward_config, dtype, config["remat"])
-        where = param_shardings(reward.abstract_params, mesh)
-        held["reward model"] = params = shaped(reward.abstract_params, where, dtype)
-        scores = make_scores(
-            reward, mesh, rows=shape["rows"], row_tokens=shape["row_tokens"], attention=shape["attention"]
-        )
-        arrays = {name: array for name, array in plain.arrays.items() if name != "branch_mbt"}
-        programs["reward"] = Program(
-            lambda: scores.run.trace(params, placed(arrays, mesh), plain.micro_batches),
-            mesh, packed(samples), ("reward model",), 1,
-        )  # fmt: skip
+        wanted = config.get("reward_model", shape | {"dtype": dtype, "devices": 0})
+        params, programs["reward"] = _reward(reward_config, wanted, devices, mesh, lengths, samples)
+        held["reward model"] = params
     sampler = _sampler(config, model_config, host, lengths, samples * len(host) / len(devices))
     return Target(
         programs | sampler.programs,
@@ -147,6 +141,27 @@ def rl_target(
         + (("reference",) if "reference" in config["trainer"]["offload"] else ()),
         parallel.row_shards(mesh), minibatch, len(devices) // len(host), sampler.moved,
     )  # fmt: skip
+
+
+def _reward(
+    sizes: ModelConfig, wanted: Mapping[str, Any], devices: Sequence[jax.Device], mesh: Mesh, lengths: Lengths,
+    samples: int,
+) -> tuple[Any, Program]:  # fmt: skip
+    """The parameters of a reward model and its scores of a rollout. wanted: as config.reward_model."""
+    if wanted["devices"]:
+        mesh = parallel.make_mesh(devices=devices[: wanted["devices"]])
+    model = RewardModel.make(sizes, jnp.dtype(wanted["dtype"]), remat="none")
+    params = shaped(model.abstract_params, param_shardings(model.abstract_params, mesh), model.model.dtype)
+    rows, row_tokens = wanted["rows"] or parallel.row_shards(mesh), wanted["row_tokens"]
+    scores = make_scores(
+        model, mesh, rows=rows, row_tokens=row_tokens, attention=wanted["attention"], allocate=BATCH
+    )  # fmt: skip
+    texts = scores.pack([TokenSequence(np.zeros(2, np.int32), {}, 1)] * BATCH)
+    program = Program(
+        lambda: scores.run.trace(params, placed(texts.arrays, mesh), texts.micro_batches),
+        mesh, lengths.turns(mesh, rows, row_tokens, row_tokens, BATCH), ("reward model",), math.ceil(samples / BATCH),
+    )  # fmt: skip
+    return params, program
 
 
 def _sampler(

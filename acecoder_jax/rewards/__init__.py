@@ -1,16 +1,18 @@
 """Rewards: a number for each completion, one file a kind, looked up by name.
 
-A reward's file has make(**knobs) -> score(completion, verdict) -> float or None (None: leave this sample out).
+A reward's file has make(**knobs) -> score(problems, scored) -> a float or None for each (None: leave this sample out).
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from acecoder_jax import plugins
-from acecoder_jax.types import Completion, Verdict
+from acecoder_jax.sampling.rollout import Scored
+from acecoder_jax.types import Problem
 
-Score = Callable[[Completion, Verdict], float | None]
+# problems: those of the rollout, by whose ids the completions are joined to them.
+Score = Callable[[Sequence[Problem], Sequence[Scored]], list[float | None]]
 
 
 def make(name: str, **knobs: Any) -> Score:

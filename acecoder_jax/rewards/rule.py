@@ -4,8 +4,11 @@ binary: 1 when every test passes, else 0. pass_rate: passed tests over all. pass
 full_pass_bonus (0.5) more when every test passes, as AceCoder's training script has it.
 """
 
+from collections.abc import Sequence
+
 from acecoder_jax.rewards import Score
-from acecoder_jax.types import Completion, Verdict
+from acecoder_jax.sampling.rollout import Scored
+from acecoder_jax.types import Problem
 
 KINDS = ("binary", "pass_rate", "pass_rate_bonus")
 
@@ -19,13 +22,17 @@ def make(*, kind: str = "binary", full_pass_bonus: float = 0.5, score_truncated:
     if kind not in KINDS:
         raise ValueError(f"unknown rule reward {kind!r}; there are {list(KINDS)}")
 
-    def score(completion: Completion, verdict: Verdict) -> float | None:
+    def one(scored: Scored) -> float | None:
+        verdict = scored.verdict
         if verdict.infra:
             return None
-        if completion.truncated and not score_truncated:
+        if scored.completion.truncated and not score_truncated:
             return 0.0
         if kind == "binary":
             return float(verdict.passed)
         return verdict.pass_rate + (full_pass_bonus if kind == "pass_rate_bonus" and verdict.passed else 0.0)
+
+    def score(problems: Sequence[Problem], scored: Sequence[Scored]) -> list[float | None]:
+        return [one(each) for each in scored]
 
     return score

@@ -29,19 +29,21 @@ STYLES: dict[str, str | None] = {"chat": None, "r1": prompts.R1_SYSTEM_PROMPT}
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """A completion and what the sandbox found of its program."""
+    """A completion and what the sandbox found of its program. score: what a reward model says of it, where one does."""
 
     completion: Completion
     verdict: Verdict
+    score: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As `from_json` takes it back."""
-        return {"completion": self.completion.to_json(), "verdict": self.verdict.to_json()}
+        row = {"completion": self.completion.to_json(), "verdict": self.verdict.to_json()}
+        return row if self.score is None else row | {"score": self.score}
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> "Scored":
         """What `to_json` gave."""
-        return cls(Completion.from_json(row["completion"]), Verdict.from_json(row["verdict"]))
+        return cls(Completion.from_json(row["completion"]), Verdict.from_json(row["verdict"]), row.get("score"))
 
 
 def prompt_tokens(tokenizer: Any, problem: Problem, style: str) -> tuple[int, ...]:

@@ -19,8 +19,9 @@ from acecoder_jax.rewards import Score
 from acecoder_jax.sampling import rollout as rollouts
 from acecoder_jax.sampling.engine import Engine
 from acecoder_jax.sandbox import Limits, Sandbox
-from acecoder_jax.stages import _in_loop, sft
+from acecoder_jax.stages import _in_loop, sft, train_rm
 from acecoder_jax.stages._in_loop import InLoop
+from acecoder_jax.stages._rl_model import Judge, open_judge
 from acecoder_jax.stages._rl_resume import begins_again, lacks
 from acecoder_jax.stops import Stop
 from acecoder_jax.training.checkpoint import Checkpoints, Position
@@ -31,7 +32,8 @@ from acecoder_jax.types import Problem
 @dataclasses.dataclass(frozen=True)
 class Parts:
     """total: rollouts of the run. load: reads the policy that it begins with, in a dtype. base: with LoRA the frozen
-    model. ref_params: the reference, None where none is needed. started: where the run goes on.
+    model. ref_params: the reference, None where none is needed. started: where the run goes on. judge: the reward
+    model, None where none is asked.
     """
 
     words: Any
@@ -39,7 +41,8 @@ class Parts:
     heldout: list[Problem]
     total: int
     algorithm: Algorithm
-    score: Score
+    reward: Score
+    judge: Judge | None
     in_loop: InLoop
     trainer: Trainer
     load: Callable[..., Params]
@@ -61,6 +64,8 @@ class Parts:
 
 def open_parts(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Parts:
     """Makes them; `stack` closes those that have to be."""
+    mesh = parallel.make_mesh(**config.mesh)
+    judge = reward_model(config, workdir, mesh)  # before all else: what is wrong with a reward model shows at once
     model_dir = config.model or sft.run(config.sft, workdir / "sft")
     words = tokenizer.load(model_dir)
     adapter = lora.make(**config.lora)
@@ -69,9 +74,8 @@ def open_parts(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -
     total = config.rollouts or config.episodes * (len(problems) // config.prompts_per_rollout)
     updates = -(-config.prompts_per_rollout * config.samples_per_prompt // config.minibatch) * config.passes
     algorithm = algorithms.make(config.algorithm, **config.algorithm_args)
-    score = rewards.make(config.reward, **config.reward_args)
+    reward = rewards.make(config.reward, **config.reward_args)
     in_loop = evaluations(config)
-    mesh = parallel.make_mesh(**config.mesh)
     stack.enter_context(jax.set_mesh(mesh))
     sandbox = stack.enter_context(Sandbox(limits=Limits(**config.limits), **config.sandbox))
     timeline = metrics.Timeline()
@@ -96,10 +100,18 @@ def open_parts(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -
     engine = make_engine(config, model, words)
     stop = stack.enter_context(Stop())
     return Parts(
-        words=words, problems=problems, heldout=heldout, total=total, algorithm=algorithm, score=score, in_loop=in_loop,
-        trainer=trainer, load=load, base=base, ref_params=ref_params, started=started, engine=engine, sandbox=sandbox,
-        checkpoints=checkpoints, stop=stop, timeline=timeline,
+        words=words, problems=problems, heldout=heldout, total=total, algorithm=algorithm, reward=reward, judge=judge,
+        in_loop=in_loop, trainer=trainer, load=load, base=base, ref_params=ref_params, started=started, engine=engine,
+        sandbox=sandbox, checkpoints=checkpoints, stop=stop, timeline=timeline,
     )  # fmt: skip
+
+
+def reward_model(config: ConfigDict, workdir: Path, mesh: jax.sharding.Mesh) -> Judge | None:
+    """The reward model that the config names, or one made by the stage `train_rm` first; None where it has none."""
+    if "reward_model" not in config:
+        return None
+    directory = config.reward_model.model or train_rm.run(config.rm, workdir / "rm")
+    return open_judge(config, workdir, directory, mesh)
 
 
 def load_problems(config: ConfigDict, words: Any) -> tuple[list[Problem], list[Problem]]:

@@ -18,7 +18,10 @@ from acecoder_jax.training.checkpoint import Position
 from acecoder_jax.training.trainer import Start
 
 # Keys whose change, once accepted, leaves the rollouts on the disk as good as they were.
-SAME_ROLLOUTS = ("sandbox.workers", "sandbox.min_isolation", "checkpoint", "table_rows", "mesh", "decode_mesh", "eval")
+SAME_ROLLOUTS = (
+    "sandbox.workers", "sandbox.min_isolation", "checkpoint", "table_rows", "mesh", "decode_mesh", "eval", "alarm",
+    "reward_model.devices", "reward_model.rows", "reward_model.row_tokens", "reward_model.attention",
+)  # fmt: skip
 
 
 def lacks(config: ConfigDict, workdir: Path, total: int, position: Position, about: Mapping[str, Any]) -> str:

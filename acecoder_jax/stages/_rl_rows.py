@@ -24,20 +24,56 @@ def describe(
     scored: Sequence[Scored], earned: Sequence[float | None], old: list[np.ndarray], ref: list[np.ndarray] | None
 ) -> dict[str, float]:
     """What there is to say of a rollout: rewards, lengths, KL to the reference, the sampler's gap to the trainer."""
-    judged = [one for one in scored if not one.verdict.infra]
+    broken = [one for one in scored if one.verdict.infra]
+    tests = [one.verdict.pass_rate for one in scored if judged(one)]
     counted = [reward for reward in earned if reward is not None]
     old_n = np.concatenate(old)
     behavior_n = np.concatenate([one.completion.logps for one in scored])
     return {
         "reward_mean": float(np.mean(counted)) if counted else float("nan"),
-        "pass_rate": float(np.mean([one.verdict.passed for one in judged])) if judged else float("nan"),
-        "tests_passed": float(np.mean([one.verdict.pass_rate for one in judged])) if judged else float("nan"),
+        "pass_rate": passing(scored),
+        "tests_passed": float(np.mean(tests)) if tests else float("nan"),
         "response_tokens_mean": float(np.mean([len(one.completion.tokens) for one in scored])),
         "truncated_share": float(np.mean([one.completion.truncated for one in scored])),
-        "infra_share": 1 - len(judged) / len(scored),
+        "infra_share": len(broken) / len(scored),
         "kl": 0.0 if ref is None else float(np.mean(old_n - np.concatenate(ref))),
         "logp_gap": float(np.mean(np.abs(old_n - behavior_n))),
     }
+
+
+def model_and_rule(scored: Sequence[Scored]) -> dict[str, float]:
+    """Mean and deviation of the reward model's scores, the share of texts that it left out, and the correlation of its
+    scores with the share of tests passed, where that is defined."""
+    known = [one.score for one in scored if one.score is not None]
+    both = [(one.score, one.verdict.pass_rate) for one in scored if one.score is not None and judged(one)]
+    row = {
+        "model_score_mean": float(np.mean(known)) if known else float("nan"),
+        "model_score_std": float(np.std(known)) if known else float("nan"),
+        "model_dropped_share": 1 - len(known) / len(scored),
+    }
+    found = correlation(both)
+    return row if found is None else row | {"model_rule_correlation": found}
+
+
+def correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Pearson's; None where one of the two is the same everywhere. [(1, 0), (2, 1), (3, 1)] -> 0.866."""
+    if not pairs:
+        return None
+    x_n, y_n = np.array(pairs, np.float64).T
+    x_n, y_n = x_n - x_n.mean(), y_n - y_n.mean()
+    scale = float(np.sqrt((x_n**2).sum() * (y_n**2).sum()))
+    return float((x_n * y_n).sum()) / scale if scale > 0 else None
+
+
+def judged(one: Scored) -> bool:
+    """Whether tests have said something of a completion: there are some, and the sandbox did not break."""
+    return bool(one.verdict.statuses) and not one.verdict.infra
+
+
+def passing(scored: Sequence[Scored]) -> float:
+    """The share of judged programs that pass every test; NaN where none was judged."""
+    passed = [one.verdict.passed for one in scored if judged(one)]
+    return float(np.mean(passed)) if passed else float("nan")
 
 
 def speeds(scored: Sequence[Scored], seconds: Mapping[str, float]) -> dict[str, float]:

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from acecoder_jax.models.decoder import Params
 from acecoder_jax.sampling import rollout as rollouts
 from acecoder_jax.sampling.collector import Collector, Rollout
 from acecoder_jax.sampling.rollout import Scored
+from acecoder_jax.stages._rl_model import Asked, Seen
 from acecoder_jax.stages._rl_parts import Parts
 from acecoder_jax.stages._rl_resume import digest, logp_path
 from acecoder_jax.stops import Stopped
@@ -26,7 +27,7 @@ from acecoder_jax.training.checkpoint import Position
 from acecoder_jax.training.packing import TokenSequence, minibatches
 from acecoder_jax.training.state import TrainState
 from acecoder_jax.training.trainer import Trainer, check_finite
-from acecoder_jax.types import Completion
+from acecoder_jax.types import Completion, Problem
 
 
 @dataclasses.dataclass
@@ -36,7 +37,8 @@ class Steps:
 
     done: metrics of the updates of this rollout that are done. behavior: the weights of the next rollout where it is
     drawn ahead; once updates have been done, only these can draw it. ahead: the digest under which this rollout was
-    drawn ahead, else "".
+    drawn ahead, else "". seen: what the reward model's scores and the pass rates of the rollouts before this one were;
+    seen_now: with this one.
     """
 
     config: ConfigDict
@@ -48,6 +50,8 @@ class Steps:
     done: list[dict[str, Any]]
     behavior: Params | None
     ahead: str = ""
+    seen: Seen = dataclasses.field(default_factory=Seen)
+    seen_now: Seen = dataclasses.field(default_factory=Seen)
 
     def keep(self, force: bool = False) -> None:
         """Saves where that is due, and stops where the run has been asked to."""
@@ -57,7 +61,7 @@ class Steps:
             return None if not self.done or self.collector.has(self.rollout + 1) else self.behavior
 
         with parts.timeline.phase("wait"):
-            about = {"updates": list(self.done), "ahead": self.ahead}
+            about = {"updates": list(self.done), "ahead": self.ahead, "seen": self.seen.to_json()}
             parts.trainer.keep(parts.checkpoints, parts.stop, position, self.state, about, lagging, force)
 
     def draw(self) -> Rollout:
@@ -76,20 +80,35 @@ class Steps:
             self.behavior = self.parts.trainer.copy(self.state.params)
         return self.collector.ahead(self.rollout + 1, *self._asked(self.rollout + 1, self.behavior), staleness=1)
 
-    def compare(self, drawn: Rollout) -> tuple[list[np.ndarray], list[np.ndarray] | None, list[Scored]]:
-        """Log-probs under the policy and the reference, taken while programs are judged; then the verdicts."""
+    def compare(self, drawn: Rollout) -> tuple[list[np.ndarray], list[np.ndarray] | None, list[Scored], Asked | None]:
+        """Log-probs under the policy and the reference, and what the reward model says, where there is one, taken while
+        programs are judged; then the verdicts."""
         parts = self.parts
         file, rollout_file = logp_path(self.workdir, self.rollout), self.collector.path(self.rollout)
         with parts.timeline.phase("logp"):
             kept = logp_file.load_together(file, rollout_file)
             policy = parts.trainer.whole(self.state.params, parts.base)
             old, ref = kept or logps(parts.trainer, policy, parts.ref_params, drawn.completions)
+        asked = self._ask(drawn.completions)
         with parts.timeline.phase("score"), contextlib.suppress(Stopped):
             scored = drawn.scored()
         self.keep()
         if kept is None and hosts.is_first():
             logp_file.save(file, rollout_file, old, ref)
-        return old, ref, scored
+        return old, ref, scored, asked
+
+    def _ask(self, completions: Sequence[Completion]) -> Asked | None:
+        if self.parts.judge is None:
+            return None
+        with self.parts.timeline.phase("reward"):
+            return self.parts.judge.ask(self.rollout, self._problems(self.rollout), completions)
+
+    def earn(self, scored: Sequence[Scored], asked: Asked | None) -> tuple[list[float | None], dict[str, float]]:
+        """The reward of each completion, and a row of what the reward model had to do with it."""
+        row: dict[str, float] = {}
+        if self.parts.judge is not None and asked is not None:
+            scored, self.seen_now, row = self.parts.judge.weigh(scored, asked, self.seen)
+        return self.parts.reward(self._problems(self.rollout), scored), row
 
     def learn(self, sequences: Sequence[TokenSequence]) -> float:
         """The updates of this rollout that are not done yet, each adding its metrics to `done`; gives their FLOPs."""
@@ -130,14 +149,32 @@ class Steps:
         """This rollout is done."""
         self.rollout, self.done, self.behavior = self.rollout + 1, [], None
         self.ahead = digest(self.config) if drawn_ahead else ""
+        self.seen = self.seen_now
+
+    def look_out(self, warn: Callable[[str], None]) -> None:
+        """Says so where rewards and tests have drifted apart by the rollout that is done. RuntimeError, with everything
+        saved, where the run is to stop then."""
+        if (judge := self.parts.judge) is None or not (said := judge.alarm.said(self.seen.history)):
+            return
+        warn(f"warning: after rollout {self.rollout} {said}")
+        if judge.alarm.stop:
+            self.keep(force=True)
+            self.parts.checkpoints.wait()
+            raise RuntimeError(
+                f"reward hacking, it seems (alarm.stop): {said}. {self.parts.checkpoints.last_good}; with "
+                "--config.alarm.stop=False the same command goes on from there"
+            )
 
     def policy(self) -> Params:
         """The policy of now, to decode with."""
         return self.parts.trainer.merged(self.state.params, self.parts.base)
 
     def _asked(self, rollout: int, params: Params) -> tuple[Any, Any]:
-        batch = rollouts.problems_at(self.parts.problems, self.config.prompts_per_rollout, self.config.seed, rollout)
-        return batch, functools.partial(self.parts.trainer.merged, params, self.parts.base)
+        return self._problems(rollout), functools.partial(self.parts.trainer.merged, params, self.parts.base)
+
+    def _problems(self, rollout: int) -> list[Problem]:
+        config = self.config
+        return rollouts.problems_at(self.parts.problems, config.prompts_per_rollout, config.seed, rollout)
 
 
 def logps(

@@ -21,6 +21,7 @@ from acecoder_jax.planning import estimate, process, summary
 from acecoder_jax.planning.lengths import Lengths
 
 MAY_CHANGE = ("target", "topology", "reward_model", "assumed")
+REWARD_MODELS = {"AceCodeRM-7B": "Qwen2.5-Coder-7B-Instruct", "AceCodeRM-32B": "Qwen2.5-Coder-32B-Instruct"}
 
 
 def run(config: ConfigDict, workdir: Path) -> None:
@@ -29,7 +30,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     if target.stage not in ("train_rl", "train_rm"):
         raise ValueError(f"config.target: a plan is made for the stages train_rl and train_rm, not {target.stage!r}")
     sizes = model_sizes(target.model, target)
-    reward = model_sizes(config.reward_model, target) if config.reward_model else None
+    reward = reward_sizes(config, target)
     if reward is not None and target.stage == "train_rm":
         raise ValueError("config.reward_model stands beside a policy: leave it empty for a target that trains one")
     job = process.Job(
@@ -65,13 +66,24 @@ def model_sizes(name: str, target: ConfigDict) -> ModelConfig:
     if not name:
         made = target if "architecture" in target else target.sft
         return ModelConfig(vocab_size=made.vocab_size, **made.architecture)
-    last = name.rpartition("/")[2]
+    last = REWARD_MODELS.get(name.rpartition("/")[2], name.rpartition("/")[2])
     for known in (last, f"{last}-Instruct"):  # a base model has the sizes of the one tuned from it
         if known in PUBLISHED:
             return PUBLISHED[known]
     if Path(name).is_dir():
         return huggingface.load_config(name)
     raise ValueError(f"model {name!r} is no directory and none of those known: {', '.join(sorted(PUBLISHED))}")
+
+
+def reward_sizes(config: ConfigDict, target: ConfigDict) -> ModelConfig | None:
+    """The sizes of the reward model beside the policy: the plan's own, else the target's; None where there is none."""
+    if config.reward_model or "reward_model" not in target:
+        return model_sizes(config.reward_model, target) if config.reward_model else None
+    if name := target.reward_model.model:
+        return model_sizes(name, target)
+    if "rm" not in target:
+        raise ValueError("config.target: its reward_model.model is empty: name it, or config.reward_model")
+    return model_sizes("", target.rm)
 
 
 def earlier(path: Path, job: process.Job) -> list[dict[str, Any]]:

@@ -1,10 +1,11 @@
-"""Reinforcement learning of a policy from what the tests say of its programs.
+"""Reinforcement learning of a policy from what the tests, or a reward model, say of its programs.
 
     python -m acecoder_jax.main --config=configs/rl_rule.py:tiny
 
-A rollout: sample, score in the sandbox, log-probs of the trainer and of the reference, advantages, one pass of
-updates. Its completions and verdicts are in WORKDIR/rollouts before the first update uses them, and a resumed run
-takes them from there. WORKDIR/results.json has the held-out scores, WORKDIR/model the trained policy.
+A rollout: sample, score in the sandbox, log-probs of the trainer and of the reference, the reward model's scores where
+there is one, advantages, one pass of updates. Its completions and verdicts are in WORKDIR/rollouts before the first
+update uses them, and a resumed run takes them from there. WORKDIR/results.json has the held-out scores, WORKDIR/model
+the trained policy.
 """
 
 import contextlib
@@ -23,7 +24,9 @@ from acecoder_jax.sampling.collector import Collector
 from acecoder_jax.sampling.draw import SamplingParams
 from acecoder_jax.sampling.engine import Engine
 from acecoder_jax.sandbox import Sandbox
+from acecoder_jax.stages import _rl_model
 from acecoder_jax.stages._results import Results
+from acecoder_jax.stages._rl_model import Seen
 from acecoder_jax.stages._rl_parts import Parts, open_parts
 from acecoder_jax.stages._rl_resume import digest, go_on, rollout_path
 from acecoder_jax.stages._rl_rows import describe, means, show_samples, speeds, utilisation
@@ -33,7 +36,7 @@ from acecoder_jax.types import Problem
 
 SEVERAL_PROCESSES = True
 # Keys that a resumed run may change: none of them changes a sample, a reward or an update.
-MAY_CHANGE = ("sandbox.workers", "checkpoint", "table_rows", "eval")
+MAY_CHANGE = ("sandbox.workers", "checkpoint", "table_rows", "eval", "alarm")
 # All that decides the held-out scores of the policy that a run begins with.
 BASE = (
     "model", "sft", "dtype", "seed", "style", "data", "data_path", "heldout_args", "heldout_samples", "max_new_tokens",
@@ -77,6 +80,8 @@ def train(config: ConfigDict, workdir: Path, parts: Parts, stack: contextlib.Exi
     )  # fmt: skip
     position, done, behavior, cut = go_on(parts.started, collector)
     steps = Steps(config, workdir, parts, collector, parts.started.state, position.rollout, done, behavior)
+    if "seen" in parts.started.about:
+        steps.seen = Seen.from_json(parts.started.about["seen"])
     writer = stack.enter_context(metrics.MetricsWriter(workdir, resume_step=parts.started.position.rollout + 1))
     if cut is not None:
         writer.write(position.rollout, cut)
@@ -85,20 +90,21 @@ def train(config: ConfigDict, workdir: Path, parts: Parts, stack: contextlib.Exi
         with parts.timeline.phase("step"):
             drawn = steps.draw()
             coming = steps.draw_ahead()
-            old, ref, scored = steps.compare(drawn)
-            earned = [parts.score(one.completion, one.verdict) for one in scored]
+            old, ref, scored, asked = steps.compare(drawn)
+            earned, told = steps.earn(scored, asked)
             sequences, row = parts.algorithm.prepare(drawn.completions, earned, old, ref)
             with parts.timeline.phase("update"):
                 flops = steps.learn(sequences)
             steps.finish(coming)
             row |= steps.evaluate()
-        row |= means(steps.done) | describe(scored, earned, old, ref) | {"staleness": drawn.about["staleness"]}
+        row |= told | means(steps.done) | describe(scored, earned, old, ref) | {"staleness": drawn.about["staleness"]}
         row |= speeds(scored, parts.timeline.take() | {"decode": drawn.about["decode_s"]})
         row |= utilisation(flops, row["update_s"], parts.trainer.mesh)
         row["learning_rate"] = float(parts.trainer.schedule(max(int(steps.state.update) - 1, 0)))
         steps.to_next(drawn_ahead=coming is not None)
         writer.write(rollout + 1, row)
         progress.update(rollout + 1, row)
+        steps.look_out(progress.print)
     steps.keep(force=True)
     return steps
 
@@ -115,6 +121,7 @@ def check(config: ConfigDict) -> None:
         raise ValueError("off_policy_steps is 1: name the cap of the correction, algorithm_args.importance_cap (2.0)")
     if config.shuffle not in ("prompts", "samples"):
         raise ValueError(f"shuffle is {config.shuffle!r}: it is 'prompts' or 'samples'")
+    _rl_model.check(config)
     longest = config.max_prompt_tokens + config.max_new_tokens - 1
     if config.trainer.row_tokens < longest:
         raise ValueError(

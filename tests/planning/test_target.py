@@ -20,7 +20,7 @@ from acecoder_jax.training import state
 from acecoder_jax.training.packing import TokenSequence
 from acecoder_jax.training.trainer import make_trainer
 from acecoder_jax.training.update import place
-from configs import rl_rule, rm
+from configs import rl_rm, rl_rule, rm
 
 SIZES = ModelConfig(
     vocab_size=64, hidden_size=32, intermediate_size=64, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=8
@@ -96,6 +96,20 @@ def test_every_program_compiles(target):
     for name in ("reward", "prefill", "decode"):
         found = compile_program(target.programs[name])
         assert found.operations > 0 and found.moved_bytes > 0 and not found.too_large
+
+
+def test_a_reward_model_of_the_config_has_its_own_rows_type_and_devices(config):
+    knobs = "tiny,trainer.rows=8,minibatch=16,engine.slots=16,engine.backend=xla,trainer.attention=xla"
+    own = rl_rm.get_config(f"{knobs},reward_model.dtype=bfloat16,reward_model.attention=xla").to_dict() | {"mesh": MESH}
+    found = rl_target(own, SIZES, jax.devices(), jax.devices(), LENGTHS, SIZES)
+    plain = rl_target(config, SIZES, jax.devices(), jax.devices(), LENGTHS, SIZES)
+    assert 2 * found.held["reward model"] == plain.held["reward model"]  # bfloat16, where the toy has float32
+    program = found.programs["reward"]
+    assert program.calls == 32 * 8 / 64 and dict(program.mesh.shape) == MESH
+    assert compile_program(program).operations > 0
+    own["reward_model"] = own["reward_model"] | {"devices": 2}
+    part = rl_target(own, SIZES, jax.devices(), jax.devices(), LENGTHS, SIZES)
+    assert part.programs["reward"].mesh.size == 2 and part.held["reward model"] > 2 * found.held["reward model"]
 
 
 def test_what_lies_beside_a_program(target):

@@ -34,6 +34,7 @@ MEASURED = {
     "step_s",
     "decode_s",
     "score_s",
+    "reward_s",
     "logp_s",
     "update_s",
     "wait_s",

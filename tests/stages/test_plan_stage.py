@@ -12,7 +12,8 @@ import pytest
 from acecoder_jax import presets
 from acecoder_jax.models.config import PUBLISHED
 from acecoder_jax.stages import plan
-from configs import rl_rule, rm
+from configs import plan as plan_config
+from configs import rl_rm, rl_rule, rm
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = {
@@ -69,6 +70,19 @@ def test_sizes_of_models():
     assert plan.model_sizes("", rm.get_config("tiny")).vocab_size == 768
     with pytest.raises(ValueError, match="Qwen/Other' is no directory and none of those known"):
         plan.model_sizes("Qwen/Other", config)
+
+
+def test_the_reward_model_of_a_plan_is_its_own_or_the_target_s():
+    none, other = plan_config.get_config(), plan_config.get_config("reward_model=Qwen/Qwen2.5-Coder-32B-Instruct")
+    seven, big = (PUBLISHED[f"Qwen2.5-Coder-{size}-Instruct"] for size in ("7B", "32B"))
+    assert plan.reward_sizes(none, rl_rule.get_config("7b")) is None
+    assert plan.reward_sizes(other, rl_rule.get_config("7b")) == big
+    assert plan.reward_sizes(none, rl_rm.get_config("7b")) == seven
+    assert plan.reward_sizes(other, rl_rm.get_config("7b")) == big
+    assert plan.reward_sizes(none, rl_rm.get_config("7b,reward_model.model=TIGER-Lab/AceCodeRM-32B")) == big
+    assert plan.reward_sizes(none, rl_rm.get_config("tiny")).hidden_size == 128
+    with pytest.raises(ValueError, match=r"its reward_model\.model is empty"):
+        plan.reward_sizes(none, rl_rm.get_config("0.5b"))
 
 
 def test_targets():
