@@ -107,7 +107,8 @@ class ProgramPair:
 class ProgramGroup:
     """Programs of one model for one question, each text once, that are compared: (better, worse), places in texts.
 
-    scores: those of the two, in the order of wins.
+    scores: those of the two, in the order of wins. shares: of each comparison, of all ordered pairs of the programs as
+    they were sampled: a text that was sampled twice is two of them.
     """
 
     question_id: str
@@ -115,6 +116,7 @@ class ProgramGroup:
     texts: tuple[str, ...]
     wins: tuple[tuple[int, int], ...]
     scores: tuple[tuple[float, float], ...]
+    shares: tuple[float, ...]
 
 
 def make_groups(
@@ -137,9 +139,12 @@ def make_groups(
             places = {text: i for i, text in enumerate(sorted({text for two in apart for text, _ in two}))}
             found = sorted(((places[a], places[b]), (s, t)) for (a, s), (b, t) in apart)
             if found:
-                yield ProgramGroup(
-                    row["id"], model, tuple(places), tuple(win for win, _ in found), tuple(two for _, two in found)
-                )
+                wins, scores = zip(*found, strict=True)
+                times = collections.Counter(text for text, _ in programs)
+                samples = [times[text] for text in places]
+                ordered = len(programs) * (len(programs) - 1)
+                shares = tuple(samples[i] * samples[j] / ordered for i, j in wins)
+                yield ProgramGroup(row["id"], model, tuple(places), wins, scores, shares)
 
 
 def programs_by_model(

@@ -197,7 +197,8 @@ class Ranked(Record):
     """Replies to one question, each once, and which of them are better than which.
 
     wins: (better, worse), places in replies. scores: the pass rates of these two, in the order of wins: a reply that
-    was sampled twice may have had two.
+    was sampled twice may have had two. shares: how much of the question each comparison is, in the same order; () where
+    it is all there is to the question.
     """
 
     id: str
@@ -206,3 +207,4 @@ class Ranked(Record):
     replies: tuple[str, ...]
     wins: tuple[tuple[int, int], ...]
     scores: tuple[tuple[float, float], ...]
+    shares: tuple[float, ...] = ()

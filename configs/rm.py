@@ -104,6 +104,9 @@ def get_config(argument: str = "") -> ConfigDict:
                 "min_gap": 0.4,
                 "above": 0.0,
                 "ascii_only": True,
+                # "programs": a comparison weighs 1 / (n (n - 1)) of n programs of the question, as in equation 1 of the
+                # paper; "questions": each question weighs the same, however few of its programs can be compared.
+                "weigh": "programs",
             },
             # dropout: on the hidden state that the head reads. margin: by how much the scores' difference has to
             # exceed 0 for a gap of pass rates of 1. centering: weight of the square of the two scores' sum.

@@ -224,3 +224,12 @@ def test_groups_hold_the_comparisons_of_the_pairs():
     assert set(found) == pairs and len(found) == len(pairs)
     assert all(set(range(len(group.texts))) == {i for win in group.wins for i in win} for group in groups)
     assert list(curate.make_groups(rows, min_best=1.5)) == []
+
+
+def test_the_shares_of_a_group_are_of_all_ordered_pairs_of_its_samples():
+    rates = {"a": 1.0, "b": 0.2, "c": 0.9}
+    programs = [{"model_name": "m", "completion": text, "pass_rate": rates[text]} for text in "aabc"]
+    row = {"id": "q", "question": "?", "test_cases": ["assert f()"], "inferences": programs}
+    (group,) = curate.make_groups([row])
+    assert (group.texts, group.wins) == (("a", "b", "c"), ((0, 1), (2, 1)))
+    assert group.shares == (2 / 12, 1 / 12)  # two samples of a, one of b, one of c; 4 x 3 ordered pairs

@@ -64,7 +64,7 @@ def load_ranked(
                 raise ValueError(f"{where}: the id appears twice")
             question = prompts.program_request(row["question"], row["test_cases"][:1])
             replies = tuple(map(prompts.program_reply, group.texts))
-            found[name] = Ranked(name, group.question_id, question, replies, group.wins, group.scores)
+            found[name] = Ranked(name, group.question_id, question, replies, group.wins, group.scores, group.shares)
     return list(found.values())
 
 

@@ -22,13 +22,14 @@ LEFT_OUT = ("empty question", "empty program", "identical texts", "over the cuto
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-    """Replies to one question as tokens. tokens: of each text, question and reply. wins: as in `TextGroup`."""
+    """Replies to one question as tokens. tokens: of each text, question and reply. wins, shares: as in `TextGroup`."""
 
     id: str
     question_id: str
     replies: tuple[str, ...]
     tokens: tuple[np.ndarray, ...]
     wins: tuple[tuple[int, int, float], ...]
+    shares: tuple[float, ...] = ()
 
     def group(self, seed: int, update: int) -> TextGroup:
         """As an update takes it. The noise of a text is a function of (seed, update, id, place in the group)."""
@@ -36,14 +37,17 @@ class Compared:
             int.from_bytes(stable_hash(seed, "dropout", update, self.id, place, size=4), "little")
             for place in range(len(self.tokens))
         )
-        return TextGroup(self.tokens, self.wins, tuple(noise))
+        return TextGroup(self.tokens, self.wins, tuple(noise), self.shares)
 
 
 def load(config: ConfigDict) -> list[Ranked]:
     """The comparisons that the config names. ValueError for a margin term where pass rates are not told."""
     if config.loss == "nwise":
         rules = config.nwise.to_dict()
+        weigh = rules.pop("weigh")
         found = data.load_ranked(config.data, config.data_path, rules=rules, **config.data_args)
+        if weigh == "questions":
+            found = [dataclasses.replace(one, shares=()) for one in found]
     else:
         pairs = data.load_pairs(config.data, config.data_path, **config.data_args)
         found = [_of_pair(pair) for pair in pairs]
@@ -82,10 +86,11 @@ def to_tokens(
         return None if one is None else one.tokens
 
     for one in metrics.watched(ranked, "tokens", len(ranked)):
-        wins = _good_wins(one, counts)
+        wins, shares = _good_wins(one, counts)
         wanted = sorted({place for win in wins for place in win[:2]})
         tokens = {place: encode(one.question, one.replies[place]) for place in wanted}
-        whole = [win for win in wins if tokens[win[0]] is not None and tokens[win[1]] is not None]
+        fits = [n for n, win in enumerate(wins) if tokens[win[0]] is not None and tokens[win[1]] is not None]
+        whole = [wins[n] for n in fits]
         counts["over the cutoff"] += len(wins) - len(whole)
         there = [place for place in wanted if any(place in win[:2] for win in whole)]
         arrays = tuple(array for place in there if (array := tokens[place]) is not None)
@@ -95,16 +100,21 @@ def to_tokens(
             counts[KEPT] += len(whole)
             moved = tuple((there.index(i), there.index(j), gap) for i, j, gap in whole)
             replies = tuple(one.replies[place] for place in there)
-            kept.append(Compared(one.id, one.question_id, replies, arrays, moved))
+            parts = tuple(shares[n] for n in fits) if shares else ()
+            kept.append(Compared(one.id, one.question_id, replies, arrays, moved, parts))
     return kept, counts
 
 
-def _good_wins(one: Ranked, counts: collections.Counter[str]) -> list[tuple[int, int, float]]:
-    """The comparisons of two programs that differ, with the gap of their pass rates, 0 where it is not told."""
+def _good_wins(
+    one: Ranked, counts: collections.Counter[str]
+) -> tuple[list[tuple[int, int, float]], list[float]]:  # fmt: skip
+    """The comparisons of two programs that differ, with the gap of their pass rates, 0 where it is not told; and the
+    share of each, where they have any."""
     if not one.question.strip():
         counts["empty question"] += len(one.wins)
-        return []
-    found = []
+        return [], []
+    found: list[tuple[int, int, float]] = []
+    shares: list[float] = []
     for number, (i, j) in enumerate(one.wins):
         if is_empty(one.replies[i]) or is_empty(one.replies[j]):
             counts["empty program"] += 1
@@ -113,7 +123,8 @@ def _good_wins(one: Ranked, counts: collections.Counter[str]) -> list[tuple[int,
         else:
             better, worse = one.scores[number] if one.scores else (0.0, 0.0)
             found.append((i, j, better - worse))
-    return found
+            shares += one.shares[number : number + 1]
+    return found, shares
 
 
 def is_empty(reply: str) -> bool:

@@ -35,6 +35,7 @@ COLUMNS = {
     "loss": "loss", "accuracy": "accuracy", "heldout_accuracy": "held-out accuracy", "train_tokens_per_s": "train tok/s"
 }  # fmt: skip
 LOSSES = ("pairs", "nwise")
+WEIGH = ("programs", "questions")
 
 
 def run(config: ConfigDict, workdir: Path) -> Path:
@@ -74,6 +75,8 @@ def check(config: ConfigDict) -> None:
     """ValueError for settings that could not work, before anything is loaded."""
     if config.loss not in LOSSES:
         raise ValueError(f"loss is {config.loss!r}: it is one of {', '.join(LOSSES)}")
+    if config.nwise.weigh not in WEIGH:
+        raise ValueError(f"nwise.weigh is {config.nwise.weigh!r}: it is one of {', '.join(WEIGH)}")
     if config.trainer.row_tokens < 2 * config.max_tokens:
         raise ValueError(
             f"trainer.row_tokens is {config.trainer.row_tokens}: too short for the two texts of a comparison, of up to "

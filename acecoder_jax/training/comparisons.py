@@ -16,12 +16,13 @@ from acecoder_jax.training.packing import Bins, Packed
 class TextGroup:
     """texts: the tokens of each text, whose score is read at its last one. wins: (better, worse, gap), places in texts
     and the difference of what the two are worth (pass rates); gap is 0 where nobody knows it. noise: for each text the
-    32-bit name of its dropout.
+    32-bit name of its dropout. shares: the part of the group's weight that each comparison has; (): equal parts of all.
     """
 
     texts: tuple[np.ndarray, ...]
     wins: tuple[tuple[int, int, float], ...]
     noise: tuple[int, ...]
+    shares: tuple[float, ...] = ()
 
     @classmethod
     def pair(
@@ -52,13 +53,13 @@ def pack_groups(
     groups: Sequence[TextGroup], *, rows: int, row_tokens: int, share: bool = False, allocate: int = 0
 ) -> Packed:
     """Groups in micro-batches of `rows` rows, first-fit decreasing by length. Each weighs 1 / the number of groups, and
-    each of its comparisons an equal part of that.
+    each of its comparisons its share of that.
 
     A group's n-th comparison stands at the place of its n-th token: `better` and `worse` are the places in the row at
-    which the two scores are read, `gap` the difference of their worth, `loss_weight` its weight; there are never more
-    comparisons than tokens. `noise` stands where a score is read.
+    which the two scores are read, `gap` the difference of their worth, `loss_weight` its weight, `share` its part
+    of all weights here; there are never more comparisons than tokens. `noise` stands where a score is read.
     [5, 6] before [7], noise 8 and 9, in a row of 4 -> tokens [5, 6, 7, 0], segment [1, 1, 2, 0], position [0, 1, 0, 0],
-    better [1, 0, 0, 0], worse [2, 0, 0, 0], weight [1, 0, 0, 0], noise [0, 8, 9, 0].
+    better [1, 0, 0, 0], worse [2, 0, 0, 0], weight and share [1, 0, 0, 0], noise [0, 8, 9, 0].
     share: what the texts of a group begin with alike, their question, stands there once as branch 0, and the rest of
     each is a branch of its own: [5, 6] and [5, 7] -> tokens [5, 6, 7], segment [1, 1, 1], position [0, 1, 1], branch
     [0, 1, 2]. The batch then has `branch_mbt`.
@@ -85,6 +86,7 @@ def pack_groups(
         of_row = {name.removesuffix("_mbt"): array[m, b] for name, array in arrays.items()}
         segments[row] = _write(of_row, groups[i], start, segments[row] + 1, 1 / len(groups), share)
         places[i] = (m, b, start)
+    arrays["share_mbt"] = arrays["loss_weight_mbt"] / arrays["loss_weight_mbt"].sum()
     return Packed(arrays, -(-len(segments) // rows), tuple(places), (1,) * len(groups), sum(sizes))
 
 
@@ -117,7 +119,8 @@ def _write(
         at = here.stop
         reads.append(at - 1)
         row["noise"][at - 1] = noise
-    for place, (better, worse, gap) in enumerate(group.wins, start=start):
+    equal = (1 / len(group.wins),) * len(group.wins)
+    for place, ((better, worse, gap), part) in enumerate(zip(group.wins, group.shares or equal, strict=True), start):
         row["better"][place], row["worse"][place], row["gap"][place] = reads[better], reads[worse], gap
-        row["loss_weight"][place] = weight / len(group.wins)
+        row["loss_weight"][place] = weight * part
     return segment if shared else segment + len(group.texts) - 1

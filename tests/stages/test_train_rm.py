@@ -220,6 +220,7 @@ def test_noise_is_named_by_seed_update_group_and_text() -> None:
     ("change", "message"),
     [
         ("loss=pear", "loss is 'pear': it is one of pairs, nwise"),
+        ("nwise.weigh=all", "nwise.weigh is 'all': it is one of programs, questions"),
         ("trainer.row_tokens=200", "too short for the two texts of a comparison, of up to max_tokens 128 each"),
         ("init_head=old", "init_head is 'old': it is one of auto, checkpoint, new"),
         ("data=mbpp", "the data source 'mbpp' has problems, not pairs"),

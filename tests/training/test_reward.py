@@ -46,7 +46,7 @@ def test_a_pair_in_a_row():
     assert {name: array[0, 0].tolist() for name, array in packed.arrays.items()} == {
         "tokens_mbt": [5, 6, 7, 0], "segment_mbt": [1, 1, 2, 0], "position_mbt": [0, 1, 0, 0],
         "better_mbt": [1, 0, 0, 0], "worse_mbt": [2, 0, 0, 0], "loss_weight_mbt": [1, 0, 0, 0],
-        "gap_mbt": [0.5, 0, 0, 0], "noise_mbt": [0, 8, 9, 0],
+        "gap_mbt": [0.5, 0, 0, 0], "noise_mbt": [0, 8, 9, 0], "share_mbt": [1, 0, 0, 0],
     }  # fmt: skip
 
 
@@ -69,7 +69,8 @@ def test_what_texts_begin_with_alike_stands_once():
     group = TextGroup((one, two, three), ((0, 1, 0.5), (0, 2, 1.0)), (7, 8, 9))
     assert beginning(group.texts) == 2 and (group.places(True), group.places(False)) == (6, 10)
     packed = pack_groups([group, TextGroup.pair(A, B)], rows=1, row_tokens=10, share=True)
-    assert {name: array[0, 0].tolist() for name, array in packed.arrays.items() if name != "loss_weight_mbt"} == {
+    weights = ("loss_weight_mbt", "share_mbt")
+    assert {name: array[0, 0].tolist() for name, array in packed.arrays.items() if name not in weights} == {
         "tokens_mbt": [1, 2, 5, 6, 7, 5, 5, 6, 7, 0], "segment_mbt": [1, 1, 1, 1, 1, 1, 2, 2, 3, 0],
         "position_mbt": [0, 1, 2, 3, 2, 2, 0, 1, 0, 0], "branch_mbt": [0, 0, 1, 1, 2, 3, 0, 0, 0, 0],
         "better_mbt": [3, 3, 0, 0, 0, 0, 7, 0, 0, 0], "worse_mbt": [4, 5, 0, 0, 0, 0, 8, 0, 0, 0],
@@ -147,6 +148,14 @@ def test_the_loss_over_all_programs_of_a_question_by_hand():
     of_three = (np.log1p(np.exp(-1)) + np.log(2)) / 2  # 2 before 1, 2 before 2
     assert loss == pytest.approx((of_three + np.log1p(np.exp(-0.5))) / 2, rel=1e-6)
     assert (metrics["accuracy"], metrics["margin"]) == (0.75, pytest.approx((0.5 + 0.5) / 2))
+
+
+def test_equation_1_of_the_paper_by_hand():
+    # four programs were sampled, A twice: 12 ordered pairs, of which C before A is two, and C before B one
+    four = TextGroup((A, B, C), ((2, 0, 0.5), (2, 1, 0.75)), (1, 2, 3), (2 / 12, 1 / 12))
+    loss, metrics = loss_of([four], [1, 3, 2])
+    assert loss == pytest.approx(2 / 12 * np.log1p(np.exp(-1)) + 1 / 12 * np.log1p(np.exp(1)), rel=1e-6)
+    assert metrics["accuracy"] == pytest.approx(2 / 3) and metrics["margin"] == pytest.approx((2 - 1) / 3)
 
 
 def train(mesh, rows, pairs, steps=30):

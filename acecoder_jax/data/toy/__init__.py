@@ -160,7 +160,9 @@ def load_ranked(
         row = {"id": problem.id, "question": problem.question, "test_cases": problem.tests, "inferences": programs}
         for group in curate.make_groups([row], **(rules or {})):
             replies = tuple(map(fenced, group.texts))
-            found.append(Ranked(problem.id, problem.id, problem.question, replies, group.wins, group.scores))
+            found.append(
+                Ranked(problem.id, problem.id, problem.question, replies, group.wins, group.scores, group.shares)
+            )
     return found
 
 
