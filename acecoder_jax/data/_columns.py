@@ -86,8 +86,19 @@ def _wrong(value: Any, kind: Kind, place: str) -> str:
             return f"{place} must be a record of {', '.join(kind)}, not {value!r:.80}"
         given = ((key, one) for key, one in kind.items() if value.get(key) is not None)
         return next(filter(None, (_wrong(value[key], one, f"{place}.{key}") for key, one in given)), "")
+    if isinstance(value, str) and not value.isascii() and (half := _half(value)):
+        return f"{place} holds half a character, {half!r}, which no file can store"
     good = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
     return "" if good else f"{place} must be {WORDS[kind]}, not {value!r:.80}"
+
+
+def _half(text: str) -> str:
+    """The first surrogate that stands alone, as JSON's escapes can hold one; "" for none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return text[error.start]
+    return ""
 
 
 def plain(row: Mapping[str, Any], table: Table) -> Row:

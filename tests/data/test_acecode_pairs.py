@@ -60,6 +60,10 @@ def test_sources_of_the_one_kind_are_none_of_the_other(tmp_path):
         ),
         ({"inferences": {"pass_rate": 1}}, "inferences must be a list, not {'pass_rate': 1}"),
         ({"inferences": ["x"]}, "inferences[0] must be a record of model_name, completion_id, completion, pass_rate"),
+        (
+            {"inferences": [{"completion": "é \ud83d"}]},
+            "inferences[0].completion holds half a character, '\\ud83d', which no file can store",
+        ),
         ({"context_messages": [[{"role": 1}]]}, "context_messages[0][0].role must be a text, not 1"),
         ({"context_messages": [{"role": 1}]}, "context_messages[0][0].role must be a text, not 1"),
         ({"test_cases": ["assert True", 3]}, "test_cases[1] must be a text, not 3"),
