@@ -27,7 +27,8 @@ class Part:
     """Tests of a task that are counted together, such as EvalPlus' "base" and "plus". The fields are those of Job.
 
     wrap: what is run for a program, where that is not the program as it is. below: what stands below it where it runs,
-    in its own process: what the tests call it by.
+    in its own process: what the tests call it by. timed: whether its time limits are of what a reference took on this
+    machine, so that elsewhere they are others.
     """
 
     tests: tuple[str, ...]
@@ -37,6 +38,7 @@ class Part:
     limits: Limits | None = None
     wrap: Callable[[str], str] | None = None
     below: str = ""
+    timed: bool = False
 
     def job(self, name: str, program: str) -> Job:
         """For the sandbox."""
@@ -52,8 +54,8 @@ class Task:
     id: as the benchmark itself names it ("HumanEval/0", "Mbpp/2"). statement: what the model is to read, as the
     benchmark gives it: the beginning of a program, or a text. parts: what judges an answer, by name.
     solution: the reference program, whole, where there is one. fields: what else the benchmark's own files say of it,
-    for its `prompt` and `official`. digest: of what its parts are made from, where reading them takes long ("": it does
-    not, and they speak for themselves).
+    for its `prompt` and `official`. digest: of what its parts are made from (tests, limits, the
+    code around a program), where reading them takes long ("": it does not, and they speak for themselves).
     """
 
     id: str

@@ -124,6 +124,7 @@ def part(problem: Problem, results: Sequence[Result]) -> Part:
             memory_bytes=MEMORY_BYTES,
         ),
         below=below(problem.entry_point, problem.rule),
+        timed=True,
     )
 
 

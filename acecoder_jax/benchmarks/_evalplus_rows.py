@@ -4,6 +4,7 @@ In the release a row has base_input and plus_input. On the hub it has `test`, a 
 """
 
 import ast
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -74,9 +75,13 @@ def release_inputs(
     for column in columns:
         if not isinstance(row[column], list) or not all(isinstance(given, list) for given in row[column]):
             raise ValueError(f"{where} ({row['task_id']}): {column} must be a list of lists of arguments")
-    if isinstance(row["atol"], bool) or not isinstance(row["atol"], int | float):
-        raise ValueError(f"{where} ({row['task_id']}): atol must be a number, not {row['atol']!r}")
-    return {part: repr(revive(row["task_id"], row[f"{part}_input"])) for part in parts}, row["atol"]
+    tolerance = _tolerance(row["atol"], "atol", f"{where} ({row['task_id']})")
+    try:
+        return {part: repr(revive(row["task_id"], row[f"{part}_input"])) for part in parts}, tolerance
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ValueError(
+            f"{where} ({row['task_id']}): the inputs are not those of the problem with this id ({error})"
+        ) from error
 
 
 def hub_inputs(row: Row, where: str) -> tuple[str, float]:
@@ -87,13 +92,23 @@ def hub_inputs(row: Row, where: str) -> tuple[str, float]:
         raise ValueError(f"{where} ({row['task_id']}): test is not Python ({error})") from error
     for node in nodes:
         if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["inputs"]:
-            return ast.unparse(node.value), _tolerance(nodes)
+            return ast.unparse(node.value), _asserted(nodes, f"{where} ({row['task_id']})")
     raise ValueError(f"{where} ({row['task_id']}): test has no inputs")
 
 
-def _tolerance(nodes: Iterable[ast.AST]) -> float:
-    """The third argument of its `assertion`; where it calls none, it looks for a root."""
+def _asserted(nodes: Iterable[ast.AST], where: str) -> float:
+    """The tolerance: the third argument of its `assertion`; where it calls none, it looks for a root."""
     for node in nodes:
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "assertion" and len(node.args) == 3:
-            return float(ast.literal_eval(node.args[2]))
+            try:
+                value = ast.literal_eval(node.args[2])
+            except ValueError:
+                value = ast.unparse(node.args[2])
+            return float(_tolerance(value, "the tolerance of its assertion", where))
     return ROOT_TOLERANCE
+
+
+def _tolerance(value: Any, what: str, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"{where}: {what} must be a number from 0 on, not {value!r:.80}")
+    return value

@@ -5,6 +5,7 @@ The results are pickles that judges read, in the sandbox: this process never doe
 
 import dataclasses
 import hashlib
+import importlib.metadata
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -57,7 +58,8 @@ def find(name: str, problems: Sequence[Problem]) -> Truth:
     name: of the benchmark. ValueError for references that do not run to their end on all their inputs.
     """
     rows = [dataclasses.asdict(problem) for problem in problems]
-    key = hashlib.sha256(json.dumps([sys.version, JAILED, rows]).encode()).hexdigest()[:16]
+    versions = [sys.version, importlib.metadata.version("numpy")]
+    key = hashlib.sha256(json.dumps([*versions, JAILED, rows]).encode()).hexdigest()[:16]
     path = store.user_cache() / "evalplus" / f"{name}-{key}.json"
     if not path.exists():
         print(f"{name}: running {len(problems)} reference programs, for {path}", file=sys.stderr)

@@ -46,6 +46,9 @@ _BY_NUMBER = {number: rule for rule, numbers in _RULES for number in numbers}
 
 
 def revive(task_id: str, inputs: Sequence[list]) -> list[Sequence]:
-    """The inputs of the problem "Mbpp/<number>"; those that need nothing as they are."""
+    """The inputs of the problem "Mbpp/<number>"; those that need nothing as they are.
+
+    ValueError for another id; that, TypeError, LookupError or AttributeError for inputs that are not the problem's.
+    """
     rule = _BY_NUMBER.get(int(task_id.rpartition("/")[2]))
     return [rule(given) if rule else given for given in inputs]

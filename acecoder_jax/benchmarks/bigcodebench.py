@@ -6,10 +6,12 @@ be).
 """
 
 import ast
+import dataclasses
 import functools
 import hashlib
 import importlib.metadata
 import importlib.util
+import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -130,20 +132,22 @@ def _task(row: dict[str, Any], where: str, split: str, calibrate: bool, timeout_
     if re.search(r"^class TestCases\b", row["test"], re.MULTILINE) is None:
         raise ValueError(f"{where}: test has no class TestCases")
     above = f"{row['code_prompt']}\n    pass\n" if calibrate else ""
+    # All of the package's time is wall time. CPU time can be no more: a program is held to one core.
+    limits = Limits(
+        test_s=timeout_s,
+        program_s=timeout_s,
+        wall_factor=1.0,
+        memory_bytes=MEMORY_BYTES,
+        file_bytes=SCRATCH_BYTES,
+    )
     part = Part(
         tests=(f"judge(bigcodebench_code, {row['test']!r})",),
         profile="library",
-        # All of the package's time is wall time. CPU time can be no more: a program is held to one core.
-        limits=Limits(
-            test_s=timeout_s,
-            program_s=timeout_s,
-            wall_factor=1.0,
-            memory_bytes=MEMORY_BYTES,
-            file_bytes=SCRATCH_BYTES,
-        ),
+        limits=limits,
         wrap=functools.partial(_wrap, above),
     )
-    digest = hashlib.sha256(f"{above}\0{row['test']}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    judging = json.dumps([above, row["test"], dataclasses.asdict(limits), _harness()])
+    digest = hashlib.sha256(judging.encode()).hexdigest()[:16]
     solution = f"{row['complete_prompt']}\n{row['canonical_solution']}"
     fields = {"entry_point": row["entry_point"]}
     return Task(row["task_id"], row[f"{split}_prompt"], {PART: part}, solution, fields, digest)

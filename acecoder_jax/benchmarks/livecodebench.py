@@ -48,7 +48,7 @@ def make(
         if identity in found:
             raise ValueError(f"{row.where}: the question_id appears twice")
         parts = rows.Parts(row, timeout_s)
-        found[identity] = Task(identity, row.fields["question_content"], parts, fields=row.fields, digest=row.digest)
+        found[identity] = Task(identity, row.fields["question_content"], parts, fields=row.fields, digest=parts.digest)
     if not found:
         raise ValueError(f"livecodebench: {path or hub_id} has no problem of {release}, {start_date} to {end_date}")
     tasks = tuple(found[identity] for identity in sorted(found))

@@ -7,7 +7,8 @@ PIECES, PIECE_BYTES = 64, 1 << 14
 
 
 def fingerprint(directory: Path) -> str:
-    """16 hex digits, a function of the config, the tokenizer, and the names, sizes and contents of the weights' files.
+    """16 hex digits, a function of the config, the tokenizer, its chat template, and the weights' files: their names,
+    sizes and contents.
 
     Of each file of weights 64 pieces of 16 KiB are read, evenly spread: a training run changes all of them, and the
     largest model takes no longer than a small one. FileNotFoundError where there are no weights.
@@ -16,7 +17,7 @@ def fingerprint(directory: Path) -> str:
     if not weights:
         raise FileNotFoundError(f"{directory}: no file of weights (*.safetensors)")
     digest = hashlib.sha256()
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         if (path := directory / name).is_file():
             digest.update(name.encode() + path.read_bytes())
     for path in weights:

@@ -4,10 +4,11 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from acecoder_jax import prompts
-from acecoder_jax.benchmarks import Answer, Benchmark, Task
+from acecoder_jax.benchmarks import Answer, Benchmark, Part, Task
+from acecoder_jax.sandbox import Limits
 from acecoder_jax.stages import _writing
 from acecoder_jax.stages._judging import Judged
 from acecoder_jax.store import Row
@@ -26,6 +27,10 @@ class Source(Protocol):
 
     def program(self, bench: Benchmark, task: Task, key: str, reply: str) -> str:
         """What is run of the reply to the request of this key."""
+        ...
+
+    def digest(self, bench: Benchmark, task: Task) -> str:
+        """A short digest of how an answer to the task is asked for and read; "" where nobody is asked."""
         ...
 
 
@@ -68,6 +73,11 @@ class Asking:
         """What is run of the reply to the request of this key."""
         return bench.program(task, prompts.extract_answer(reply) if self.style == "r1" else reply)
 
+    def digest(self, bench: Benchmark, task: Task) -> str:
+        """A short digest of what the model is asked, and of what its program is found by."""
+        asked = self.request(bench, task, GREEDY)
+        return _short([[dict(one) for one in asked.messages], asked.prefix, asked.stop, dict(task.fields)])
+
 
 def _without_system(messages: Sequence[Mapping[str, str]]) -> Iterator[Mapping[str, str]]:
     return (message for message in messages if message["role"] != "system")
@@ -78,28 +88,45 @@ def answer_id(bench: Benchmark, task: str, sample: int) -> str:
     return f"{bench.name}|{task}|{sample}"
 
 
-def digest(task: Task) -> str:
-    """A short digest of the tests that judge an answer to the task: its own, where it has one."""
+@dataclasses.dataclass(frozen=True)
+class Digests:
+    """Of a task. tests: of what judges an answer, its tests and their limits. asked: see `Source.digest`."""
+
+    tests: str
+    asked: str
+
+
+def judging(bench: Benchmark, task: Task) -> str:
+    """A short digest of the tests that judge an answer to the task, with their limits: its own, where it has one."""
     if task.digest:
         return task.digest
     parts = {
-        name: (part.tests, part.setup, part.entry_point, part.profile, part.below) for name, part in task.parts.items()
+        name: (part.tests, part.setup, part.entry_point, part.profile, part.below, _limits(bench, part))
+        for name, part in task.parts.items()
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return _short(parts)
 
 
-def to_row(bench: Benchmark, task: Task, sample: int, found: Judged, tests: str) -> Row:
-    """Of answers.jsonl; of rejected.jsonl, with a reason, where there is no answer or no verdict.
+def _limits(bench: Benchmark, part: Part) -> dict[str, float | None]:
+    """Those that say something about the tests, and not about the machine."""
+    limits = dataclasses.asdict(part.limits or Limits(**bench.sandbox.get("limits", {})))
+    return {name: value for name, value in limits.items() if not (part.timed and name.endswith("_s"))}
 
-    tests: the digest of those that judged it.
-    """
+
+def _short(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def to_row(bench: Benchmark, task: Task, sample: int, found: Judged, digests: Digests) -> Row:
+    """Of answers.jsonl; of rejected.jsonl, with a reason, where there is no answer or no verdict."""
     row: Row = {"id": answer_id(bench, task.id, sample), "benchmark": bench.name, "task": task.id, "sample": sample}
     if found.reason:
         return row | {"reason": found.reason, "detail": found.detail}
     return row | {
         "passed": bench.passed(found.verdicts),
         "message": found.detail, "finish": found.reply.finish, "tokens": found.reply.completion_tokens,
-        "reply": found.reply.text, "program": found.program, "tests": tests,
+        "reply": found.reply.text, "program": found.program, "tests": digests.tests,
+        "asked": digests.asked,
         "statuses": {part: [one.value for one in verdict.statuses] for part, verdict in found.verdicts.items()},
         "modes": {part: verdict.mode for part, verdict in found.verdicts.items()},
     }  # fmt: skip

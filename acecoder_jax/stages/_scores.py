@@ -1,6 +1,7 @@
 """What an evaluation says in the end: the scores, and a table of what became of each problem."""
 
-from collections.abc import Mapping, Sequence
+import collections
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,24 @@ def of(bench: Benchmark, rows: Sequence[Row], wanted: int, ks: Sequence[int], se
         score |= {"truncated": sum(row["finish"] == "length" for row in rows), "missing": wanted - len(rows)}
         found[name] = score
     return found
+
+
+def tell_left_out(name: str, rows: Sequence[Row], wanted: Iterable[tuple[str, int]], ks: Sequence[int]) -> None:
+    """Prints which pass@k a benchmark of this name does not get, and why, where it wants several answers a problem.
+
+    wanted: the task and the number of each answer that there should be.
+    """
+    asked = collections.Counter(task for task, _ in wanted)
+    counts = collections.Counter(row["task"] for row in rows)
+    if not counts or max(asked.values()) < 2:
+        return
+    fewest = min(counts, key=counts.__getitem__)
+    if left_out := [f"pass@{k}" for k in sorted({*ks}) if k > counts[fewest]]:
+        few = sum(count == counts[fewest] for count in counts.values())
+        print(
+            f"{name}: no {', '.join(left_out)}: {few} of {len(counts)} problems, {fewest} for one, have only "
+            f"{counts[fewest]} answers ({asked[fewest]} wanted)"
+        )
 
 
 def report(scores: Mapping[str, Mapping[str, Any]]) -> None:

@@ -125,9 +125,11 @@ def problems_of(
 
 def write_official(workdir: Path, bench: Benchmark, problems: Sequence[Problem]) -> None:
     """The answers on top, in the files of the benchmark's own package."""
+    folder = workdir / "official" / bench.name
     if not all(problem.samples for problem in problems):
+        evaluate.remove_official(folder)
         print(f"{bench.name}: problems without a sample, so no official files")
         return
     top = [_answers.to_answer(problem.top) for problem in problems]
-    path = bench.official(workdir / "official" / bench.name, top)
-    print(f"{bench.name}: its own package scores what was picked: {path}")
+    path = bench.official(folder, top)
+    print(f"{bench.name}: what was picked, as other packages read it: {path}")

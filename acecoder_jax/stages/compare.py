@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from acecoder_jax import metrics, scoring, store
 from acecoder_jax.scoring import Comparison
+from acecoder_jax.stages._answers import GREEDY
 
 MAY_CHANGE = ("first", "second", "scores", "seed")
 Values = dict[str, dict[str, float]]  # by score and problem: the share of its answers that pass
@@ -22,7 +23,9 @@ def run(config: ConfigDict, workdir: Path) -> None:
     (first, tests), (second, others) = (read(config[key], f"config.{key}") for key in ("first", "second"))
     if unlike := sorted(one for one in tests if others.get(one, tests[one]) != tests[one]):
         (bench, task), count = unlike[0], len(unlike)
-        raise ValueError(f"the two runs were judged by different tests: {count} problems, {task} of {bench} for one")
+        raise ValueError(
+            f"the two runs were judged by different tests or limits: {count} problems, {task} of {bench} for one"
+        )
     names = choose(config.scores, first, second)
     found: dict[str, Comparison] = {}
     lines = ["score\ttask\tfirst\tsecond"]
@@ -54,8 +57,10 @@ def read(folder: str, key: str) -> tuple[Values, Digests]:
     passed: dict[str, dict[str, list[bool]]] = {}
     digests: Digests = {}
     for line, row in store.scan_jsonl(path):
-        if isinstance(row, str) or not {"benchmark", "task", "passed", "tests"} <= row.keys():
+        if isinstance(row, str) or not {"benchmark", "task", "sample", "passed", "tests"} <= row.keys():
             raise ValueError(f"{path}, line {line}: {row if isinstance(row, str) else 'no row of an evaluation'}")
+        if row["sample"] == GREEDY:  # of best_of_n, beside its samples
+            continue
         digests[row["benchmark"], row["task"]] = row["tests"]
         for score, value in row["passed"].items():
             passed.setdefault(score, {}).setdefault(row["task"], []).append(value)

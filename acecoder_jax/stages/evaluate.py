@@ -9,6 +9,7 @@ official/ the files that the benchmarks' own packages score. The same command go
 import contextlib
 import dataclasses
 import functools
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,10 @@ from acecoder_jax.models import huggingface
 from acecoder_jax.models.fingerprint import fingerprint
 from acecoder_jax.sandbox import Limits, Sandbox
 from acecoder_jax.stages import _answers, _given, _judging, _scores, _work, _writing
-from acecoder_jax.stages._answers import GREEDY, Asking
+from acecoder_jax.stages._answers import GREEDY, Asking, Digests
 from acecoder_jax.stages._given import Given
 from acecoder_jax.stages._judging import AGAIN
 from acecoder_jax.store import Row
-from acecoder_jax.writers import WriterError
 
 MAY_CHANGE = (
     *_writing.MAY_CHANGE, "first", "samples", "pass_at", "local.max_prompt_tokens", "sandbox.workers",
@@ -37,12 +37,12 @@ Wanted = dict[str, tuple[str, int]]  # the task and the number of each answer, b
 
 @dataclasses.dataclass(frozen=True)
 class Answered:
-    """What there is in the end. answers: the file of their rows. stopped: why the writer had to stop before its end."""
+    """What there is in the end. answers: the file of their rows. stopped: the error that ended the work early."""
 
     benches: Sequence[Benchmark]
     wanted: Mapping[str, Wanted]  # by the name of the benchmark
     answers: Path
-    stopped: WriterError | None
+    stopped: Exception | None
 
     def rows(self) -> dict[str, list[Row]]:
         """Of the wanted answers those that are there, by the name of the benchmark, in the order of its tasks."""
@@ -54,11 +54,15 @@ class Answered:
 
 
 def run(config: ConfigDict, workdir: Path) -> None:
-    """Gets and judges what answers are missing, then writes the scores of all."""
+    """Gets and judges what answers are missing, then writes the scores of all; also where an error ends the work."""
+    if bad := [k for k in config.pass_at if not isinstance(k, int) or isinstance(k, bool) or k < 1]:
+        raise ValueError(f"config.pass_at: the k of pass@k are whole numbers from 1 on, not {bad[0]!r}")
     found = answer(config, workdir)
-    tell(config, workdir, found)
-    if found.stopped is not None:
-        raise found.stopped
+    try:
+        tell(config, workdir, found)
+    finally:
+        if found.stopped is not None:
+            raise found.stopped
 
 
 def answer(config: ConfigDict, workdir: Path, greedy: bool = False) -> Answered:
@@ -72,31 +76,38 @@ def answer(config: ConfigDict, workdir: Path, greedy: bool = False) -> Answered:
             f"samples={config.samples} at temperature={config.temperature}: one answer at least, and several only "
             "above temperature 0, where they differ"
         )
+    if config.first < 0:
+        raise ValueError(f"config.first={config.first}: it counts the first problems of each benchmark; 0 takes all")
     benches = make_benchmarks(config.benchmarks, config.data_path)
     tasks = {bench.name: {task.id: task for task in bench.tasks[: config.first or None]} for bench in benches}
     given = read_given(config, benches, tasks, greedy)
     if given is None:
         check_model(config, workdir)
     wanted = {bench.name: wanted_of(bench, tasks[bench.name], config.samples, given, greedy) for bench in benches}
-    digests = {name: {task.id: _answers.digest(task) for task in ours.values()} for name, ours in tasks.items()}
-    answers, rejected = workdir / "answers.jsonl", workdir / "rejected.jsonl"
-    check_answers(answers, wanted, digests, given)
     asking = Asking(
         config.style, config.temperature, config.top_p, config.max_tokens, config.seed, begins=can_begin(config)
     )
-    stopped: WriterError | None = None
+    source = given or asking
+    digests = {bench.name: digests_of(bench, tasks[bench.name].values(), source) for bench in benches}
+    answers, rejected = workdir / "answers.jsonl", workdir / "rejected.jsonl"
+    check_answers(answers, wanted, digests, given)
+    stopped: Exception | None = None
     with contextlib.ExitStack() as stack:
         # The writer is made when the first answer is wanted of it, and serves all benchmarks.
         hand = functools.cache(lambda: given or make_writer(config, workdir, [answers, rejected], stack))
         for bench in benches:
             todo = Todo(bench, tasks[bench.name], digests[bench.name], _writing.spent_on_failures(rejected, AGAIN))
-            stopped, counts = _writing.until_stopped(
-                wanted[bench.name],
-                functools.partial(todo.rows, wanted[bench.name]),
-                functools.partial(work, todo, given or asking, hand, config.sandbox.to_dict()),
-                runner=cluster.make("local"), title=bench.name, output=answers, rejected=rejected, retry=AGAIN,
-                measure=passed, columns=list(bench.scores),
-            )  # fmt: skip
+            try:
+                stopped, counts = _writing.until_stopped(
+                    wanted[bench.name],
+                    functools.partial(todo.rows, wanted[bench.name]),
+                    functools.partial(work, todo, source, hand, config.sandbox.to_dict()),
+                    runner=cluster.make("local"), title=bench.name, output=answers, rejected=rejected, retry=AGAIN,
+                    measure=passed, columns=list(bench.scores),
+                )  # fmt: skip
+            except Exception as error:  # such as tests that cannot be read: what is there has its scores all the same
+                stopped = error
+                break
             _work.summary(bench.name, counts)
             if stopped is not None:
                 break
@@ -110,6 +121,8 @@ def make_benchmarks(entries: Sequence[Mapping[str, Any]], data_path: str) -> lis
     """The benchmarks of the config, each with knobs of its own. No two may have a name or a score in common."""
     if data_path and len({entry.get("name") for entry in entries}) != 1:
         raise ValueError("config.data_path is for a single benchmark: give each of several a 'path' in benchmarks")
+    if data_path and any("path" in entry for entry in entries):
+        raise ValueError(f"config.data_path is {data_path}, and benchmarks has a 'path' too: give one of them")
     benches = []
     for entry in entries:
         benches.append(benchmarks.make_entry(dict(entry) | ({"path": data_path} if data_path else {}), "benchmarks"))
@@ -118,6 +131,8 @@ def make_benchmarks(entries: Sequence[Mapping[str, Any]], data_path: str) -> lis
         raise ValueError(f"config.benchmarks: two of them have the name or the score {', '.join(twice)}")
     if not benches:
         raise ValueError("config.benchmarks is empty")
+    if odd := [bench.name for bench in benches if bench.name in ("", ".", "..") or "/" in bench.name]:
+        raise ValueError(f"config.benchmarks: {odd[0]!r} can be no benchmark's name: its files get a folder of it")
     return benches
 
 
@@ -174,19 +189,31 @@ def check_model(config: ConfigDict, workdir: Path) -> None:
     store.write_json(path, now)
 
 
+def digests_of(bench: Benchmark, tasks: Iterable[Task], source: _answers.Source) -> dict[str, Digests]:
+    """By the task: what judges it, and how it is asked."""
+    return {task.id: Digests(_answers.judging(bench, task), source.digest(bench, task)) for task in tasks}
+
+
 def check_answers(
-    path: Path, wanted: Mapping[str, Wanted], digests: Mapping[str, Mapping[str, str]], given: Given | None
+    path: Path, wanted: Mapping[str, Wanted], digests: Mapping[str, Mapping[str, Digests]], given: Given | None
 ) -> None:
-    """ValueError where an answer of an earlier start was judged by other tests, or was another one in the file."""
+    """ValueError where an answer of an earlier start was judged by other tests or limits, or was asked for in another
+    way, or was another one in the file.
+    """
     store.repair_jsonl(path)
     for row in store.stream_jsonl(path) if path.exists() else ():
         bench, task = row["benchmark"], row["task"]
         if row["id"] not in wanted.get(bench, ()):
             continue
-        if row["tests"] != digests[bench][task]:
+        if row["tests"] != digests[bench][task].tests:
             raise ValueError(
-                f"{path}: {row['id']!r} was judged by other tests than {bench} has now: its data has changed; use "
-                "another --workdir"
+                f"{path}: {row['id']!r} was judged by other tests than {bench} has now (or other limits, or another "
+                "harness): its data or this program has changed; use another --workdir"
+            )
+        if row.get("asked") != digests[bench][task].asked:
+            raise ValueError(
+                f"{path}: {row['id']!r} was asked for in another way than {bench} does now (prompt, stop strings, or "
+                "what its program is found by): its data or this program has changed; use another --workdir"
             )
         if given and row["program"] != given.answers[bench][task][row["sample"]].program:
             raise ValueError(f"{path}: {row['id']!r} is another program in config.answers now; use another --workdir")
@@ -217,11 +244,11 @@ def passed(row: Row) -> Mapping[str, float]:
 
 @dataclasses.dataclass(frozen=True)
 class Todo:
-    """The answers to a benchmark's tasks. digests: of their tests. spent_usd: on answers in vain, by their ids."""
+    """The answers to a benchmark's tasks. digests: by the task. spent_usd: on answers in vain, by their ids."""
 
     bench: Benchmark
     tasks: Mapping[str, Task]
-    digests: Mapping[str, str]
+    digests: Mapping[str, Digests]
     spent_usd: Mapping[str, float]
 
     def rows(self, wanted: Wanted, done: Set[str]) -> list[Row]:
@@ -263,13 +290,21 @@ def tell(config: ConfigDict, workdir: Path, found: Answered) -> None:
     rows = found.rows()
     scores: _scores.Scores = {}
     for bench in found.benches:
-        ours, wanted = rows[bench.name], len(found.wanted[bench.name])
+        ours, wanted, folder = rows[bench.name], len(found.wanted[bench.name]), workdir / "official" / bench.name
         scores |= _scores.of(bench, ours, wanted, config.pass_at, config.seed)
+        _scores.tell_left_out(bench.name, ours, found.wanted[bench.name].values(), config.pass_at)
         if len(ours) == wanted:
-            path = bench.official(workdir / "official" / bench.name, [_answers.to_answer(row) for row in ours])
-            print(f"{bench.name}: its own package scores {path}")
+            path = bench.official(folder, [_answers.to_answer(row) for row in ours])
+            print(f"{bench.name}: the answers as other packages read them: {path}")
         else:
+            remove_official(folder)
             print(f"{bench.name}: {wanted - len(ours)} answers are missing, so no official files")
     _scores.write_problems(workdir / "problems.tsv", found.benches, rows)
     store.write_json(workdir / "results.json", scores)
     _scores.report(scores)
+
+
+def remove_official(folder: Path) -> None:
+    """Removes the official files of an earlier start, which would be taken for those of this one."""
+    if folder.exists():
+        shutil.rmtree(folder)

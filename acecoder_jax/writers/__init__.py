@@ -40,7 +40,8 @@ class Request:
     seed: of the noise, so that samples of one prompt differ; None leaves it to the writer.
     schema: the JSON schema that the text should meet, where the writer can see to it.
     prefix: how the text shall begin; see the writer for what it makes of it. stop: strings that end the text, which
-    ends before them; they are looked for in what the model writes, not in the prefix.
+    ends before them; they are looked for in what the model writes, not in the prefix. Beside a prefix they are for a
+    reply that begins with it: a chat that cannot be begun so has its whole text.
     """
 
     key: str

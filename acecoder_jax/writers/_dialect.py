@@ -50,7 +50,7 @@ class Dialect:
         body: dict[str, Any] = {"model": model, **asked, "temperature": request.temperature, "top_p": request.top_p}
         if request.seed is not None:
             body["seed"] = request.seed
-        if stop := request.stop[: self.stops]:
+        if stop := self.ends(request)[: self.stops]:
             body["stop"] = list(stop)
         if stream:
             body["stream"] = True
@@ -77,6 +77,12 @@ class Dialect:
     def begun(self, request: Request) -> str:
         """What the text of a reply has to begin with, since the model went on from it."""
         return request.prefix if self.prefix != "none" or not request.messages else ""
+
+    def ends(self, request: Request) -> tuple[str, ...]:
+        """What ends the text of a reply: not the request's stop strings where they are for a reply that was to be begun
+        and is not, which may open with one of them.
+        """
+        return () if request.prefix and not self.begun(request) else request.stop
 
     def without(self, complaint: str, body: Mapping[str, Any]) -> "Dialect | None":
         """The next best after an error with this complaint; None where it is about something else."""

@@ -1,7 +1,6 @@
 """What an endpoint has said in answer to one attempt, gathered as it comes: a lost connection leaves what has come."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 from acecoder_jax.writers._faults import BadReply
@@ -13,13 +12,14 @@ ENDS = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
 class Heard:
     """text, finish ("" until the endpoint says one), and the tokens, where it tells them.
 
-    begun: what the request has begun the reply with, for the model to go on from.
+    begun: what the request has begun the reply with, for the model to go on from. ends: the strings that end the text.
     """
 
     text: str = ""
     finish: str = ""
     usage: tuple[int, int] | None = None
     begun: str = ""
+    ends: tuple[str, ...] = ()
 
     def whole(self, completion: Any) -> None:
         """Takes in a reply that came in one piece. BadReply where it is no completion."""
@@ -54,9 +54,9 @@ class Heard:
         if not self.finish:
             raise BadReply("the stream ended in the middle of the reply")
 
-    def stop_at(self, stops: Sequence[str]) -> bool:
-        """Ends the text before the first stop string, where there is one: not every endpoint looks for all of them."""
-        places = [place for stop in stops if (place := self.text.find(stop)) >= 0]
+    def cut(self) -> bool:
+        """Ends the text before the first of `ends`, where there is one: not every endpoint looks for all of them."""
+        places = [place for stop in self.ends if (place := self.text.find(stop)) >= 0]
         if places:
             self.text, self.finish = self.text[: min(places)], "stop"
         return bool(places)

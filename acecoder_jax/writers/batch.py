@@ -192,13 +192,13 @@ class Batches:
             known = isinstance(status, int) and 400 <= status < 500
             reason = "rate_limited" if status == 429 else "bad_request" if known else "server_error"
             return Reply(request.key, error=reason, detail=f"{status}: {told}")
-        heard = Heard()
+        heard = Heard(ends=self._dialect.ends(request))
         try:
             heard.whole(openai.types.chat.ChatCompletion.construct(**(body or {})))
         except (_faults.BadReply, TypeError) as error:
             return Reply(request.key, error="bad_reply", detail=str(error))
         prompt, written = heard.usage or estimate(request, heard.text)
-        heard.stop_at(request.stop)
+        heard.cut()
         text = prompts.encodable(heard.text)
         return Reply(request.key, text, heard.finish, prompt, written, self.account.cost(prompt, written))
 

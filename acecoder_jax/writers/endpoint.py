@@ -173,7 +173,7 @@ class Endpoint:
             if self._gate.ended:
                 return self._failure(request, tried), None
             used = self._tongue.dialect
-            heard = Heard(begun=used.begun(request))
+            heard = Heard(begun=used.begun(request), ends=used.ends(request))
             body = used.body(request, self.model, self._stream)
             tried.sent += 1
             fault = await self._fault_of(body, heard)
@@ -226,7 +226,7 @@ class Endpoint:
     def _text(self, request: Request, heard: Heard, finish: str, tried: "_Tried") -> Reply:
         prompt, written = self._tokens(request, heard)
         cost = tried.cost_usd + (self.account.cost(prompt, written) if finish != "cut" else 0.0)
-        finish = "stop" if heard.stop_at(request.stop) else finish
+        finish = "stop" if heard.cut() else finish
         text = prompts.encodable(heard.begun + heard.text)
         return Reply(request.key, text, finish, prompt, written, cost, attempts=tried.sent)
 

@@ -86,11 +86,16 @@ def test_tasks(bench, path):
     assert bare.program.endswith("bigcodebench_code = 'x = 1'\n") and bare.limits.test_s == 240
 
 
-def test_the_digest_is_of_what_judges(path):
+def test_the_digest_is_of_what_judges(path, monkeypatch):
     made = [benchmarks.make("bigcodebench", path=path, calibrate=calibrate) for calibrate in (True, True, False)]
     digests = [[task.digest for task in bench.tasks] for bench in made]
     assert digests[0] == digests[1] and not set(digests[0]) & set(digests[2])
     assert len(set(digests[0])) == len(SAMPLES)
+    timed = benchmarks.make("bigcodebench", path=path, timeout_s=9.0).tasks
+    monkeypatch.setattr(bigcodebench, "_harness", lambda: "another")
+    harness = benchmarks.make("bigcodebench", path=path).tasks
+    for tasks in (timed, harness):
+        assert not set(digests[0]) & {task.digest for task in tasks}
 
 
 def test_the_libraries_are_those_that_tasks_import(bench):

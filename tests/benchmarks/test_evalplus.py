@@ -151,6 +151,7 @@ def test_results_of_references_are_kept(tmp_path, capsys):
         ({"plus_input": None}, "line 1: the row lacks plus_input"),
         ({"atol": None}, "lacks atol"),
         ({"atol": "1"}, "atol must be a number"),
+        ({"atol": float("nan")}, r"line 1 \(HumanEval/0\): atol must be a number from 0 on, not nan"),
         ({"base_input": [1]}, "base_input must be a list of lists"),
         ({"prompt": 3}, "prompt must be a text"),
     ],
@@ -158,6 +159,18 @@ def test_results_of_references_are_kept(tmp_path, capsys):
 def test_bad_rows_are_named(change, told, tmp_path):
     with pytest.raises(ValueError, match=told):
         make("humaneval", tmp_path, [row("twice", "    return 2 * n\n") | change])
+
+
+@pytest.mark.parametrize(("task_id", "inputs"), [("Mbpp/x", [[3]]), ("Mbpp/2", [[3]]), ("Mbpp/75", [[]])])
+def test_inputs_that_are_not_those_of_their_problem_are_named(task_id, inputs, tmp_path):
+    bad = row("twice", "    return 2 * n\n", base=inputs) | {"task_id": task_id}
+    with pytest.raises(ValueError, match=rf"line 1 \({task_id}\): the inputs are not those of the problem"):
+        make("mbpp", tmp_path, [bad])
+
+
+def test_time_limits_of_the_machine_are_marked(tmp_path):
+    (task,) = make("humaneval", tmp_path, [row("twice", "    return 2 * n\n")]).tasks
+    assert all(part.timed for part in task.parts.values())
 
 
 def test_mixed_and_repeated_rows_are_named(tmp_path):

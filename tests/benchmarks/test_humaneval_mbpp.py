@@ -224,6 +224,11 @@ def test_the_table_of_mbpp_plus(tmp_path, sandbox):
         ("mbpp", {name: one for name, one in MBPP.items() if name != "code"}, "line 1: the row lacks code"),
         ("mbpp", MBPP | {"test_list": ["assert Extract("]}, "is not Python"),
         ("mbpp", MBPP_PLUS | {"test_list": "assert"}, "test_list must be a list of texts"),
+        (
+            "mbpp",
+            MBPP_PLUS | {"test": BAD_TOLERANCE},
+            r"line 1 \(\d+\): the tolerance of its assertion must be a number",
+        ),
         ("humaneval", {name: one for name, one in ADD.items() if name != "test"}, "line 1: the row lacks test"),
         ("humaneval", ADD | {"prompt": "def add(x"}, "the prompt is not Python"),
         ("humaneval", ADD | {"entry_point": "a b"}, "entry_point must name a function"),

@@ -84,7 +84,7 @@ def test_tasks(bench):
     assert script.profile == "stdin" and [tuple(json.loads(test).values()) for test in script.tests] == [*SUM.tests]
 
 
-def test_a_digest_is_of_the_tests(tmp_path):
+def test_a_digest_is_of_the_tests_their_limits_and_the_harness(tmp_path, monkeypatch):
     row = SUM.row()
     same = row | {"question_content": "in other words"}
     other = row | {"public_test_cases": row["public_test_cases"].replace("6", "7")}
@@ -93,6 +93,10 @@ def test_a_digest_is_of_the_tests(tmp_path):
         for one in (row, same, other)
     ]
     assert found[0] == found[1] != found[2]
+    path = write(tmp_path / "rows.jsonl", row)
+    slow = benchmarks.make("livecodebench", path=path, timeout_s=60.0).tasks[0].digest
+    monkeypatch.setattr(_livecode_rows, "_harness", lambda: "another")
+    assert len({found[0], slow, benchmarks.make("livecodebench", path=path).tasks[0].digest}) == 3
 
 
 def test_only_tests_that_are_asked_for_are_read(tmp_path):

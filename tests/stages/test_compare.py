@@ -55,6 +55,16 @@ def test_several_answers_a_problem_have_no_mcnemar(tmp_path):
     assert (row["first"], row["second"], row["p"], row["won"]) == (0.25, 0.5, None, 1)
 
 
+def test_the_greedy_answer_beside_samples_is_none_of_them(tmp_path):
+    first = workdir(tmp_path / "a", {"T/0": [True, False], "T/1": [False, False]})
+    rows = answers({"T/0": [True, False], "T/1": [False, False]})
+    greedy = [row | {"id": f"{row['id']}-", "sample": -1, "passed": {"humaneval": True}} for row in rows[::2]]
+    (tmp_path / "b").mkdir()
+    store.write_jsonl(tmp_path / "b" / "answers.jsonl", greedy + rows)
+    row = run(tmp_path, first, str(tmp_path / "b"))["humaneval"]
+    assert (row["first"], row["second"], row["difference"]) == (0.25, 0.25, 0)
+
+
 def test_benchmarks_may_name_their_problems_alike(tmp_path):
     complete, instruct = {"T/0": [True], "T/1": [False]}, {"T/0": [False], "T/1": [True]}
     first = answers(complete, tests="c", score="complete") + answers(instruct, tests="i", score="instruct")
@@ -73,7 +83,7 @@ def test_what_cannot_be_compared(tmp_path):
         run(tmp_path, first, "")
     with pytest.raises(FileNotFoundError, match="no workdir of the stage evaluate"):
         run(tmp_path, first, str(tmp_path / "nowhere"))
-    with pytest.raises(ValueError, match="judged by different tests: 1 problems, T/0 of humaneval for one"):
+    with pytest.raises(ValueError, match="judged by different tests or limits: 1 problems, T/0 of humaneval for one"):
         run(tmp_path, first, workdir(tmp_path / "b", {"T/0": [True]}, tests="e"))
     with pytest.raises(ValueError, match="no problem of humaneval in common"):
         run(tmp_path, first, workdir(tmp_path / "d", {"T/7": [True]}))

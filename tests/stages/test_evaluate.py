@@ -4,8 +4,8 @@ import json
 import pytest
 
 from acecoder_jax import benchmarks, prompts, store, writers
-from acecoder_jax.benchmarks import Task
-from acecoder_jax.sandbox import Sandbox
+from acecoder_jax.benchmarks import Part, Task
+from acecoder_jax.sandbox import Limits, Sandbox
 from acecoder_jax.stages import _answers, evaluate
 from acecoder_jax.types import Status, Verdict
 from acecoder_jax.writers import WriterError
@@ -74,6 +74,58 @@ def test_pass_at_k_over_samples(tmp_path):
     more = config("tiny,samples=5,temperature=1,pass_at=(2,5)", right=(True, False))
     evaluate.run(more, tmp_path)
     assert len(ToyWriter.asked) == 8 and results(tmp_path)["toy"]["pass@5"] == 1.0
+
+
+def test_which_pass_at_k_is_left_out_is_told(tmp_path, capsys):
+    argument, short = "tiny,samples=3,temperature=1,pass_at=(1,3,5)", PROBLEMS[2].id
+    evaluate.run(config(argument, fails=(f"toy|{short}|0",)), tmp_path)
+    told = f"toy: no pass@3, pass@5: 1 of 8 problems, {short} for one, have only 2 answers (3 wanted)"
+    assert told in capsys.readouterr().out and "pass@3" not in results(tmp_path)["toy"]
+    evaluate.run(config(argument), tmp_path)
+    assert "toy: no pass@5: 8 of 8" in capsys.readouterr().out and "pass@3" in results(tmp_path)["toy"]
+    evaluate.run(config("tiny"), tmp_path / "greedy")
+    assert "no pass@" not in capsys.readouterr().out
+
+
+def test_numbers_that_will_not_do(tmp_path):
+    for bad in ("0", "2.5", "-1", "True"):
+        with pytest.raises(ValueError, match=rf"config\.pass_at: .*, not {bad}"):
+            evaluate.run(config(f"tiny,pass_at=(1,{bad})"), tmp_path)
+    with pytest.raises(ValueError, match=r"config\.first=-1: it counts"):
+        evaluate.run(config("tiny,first=-1"), tmp_path)
+
+
+def test_an_error_in_the_middle_leaves_the_scores_of_what_there_is(tmp_path, monkeypatch):
+    make, broken = benchmarks.make, PROBLEMS[3].id
+
+    class Unreadable(dict):
+        """Has its part, and cannot be run."""
+
+        def items(self):
+            if ToyWriter.asked:
+                raise ValueError("line 4: the tests cannot be read")
+            return super().items()
+
+    def damaged(name, **knobs):
+        bench = make(name, **knobs)
+        tasks = [dataclasses.replace(t, parts=Unreadable(t.parts)) if t.id == broken else t for t in bench.tasks]
+        return dataclasses.replace(bench, tasks=tuple(tasks))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(benchmarks, "make", damaged)
+        with pytest.raises(ValueError, match="line 4: the tests cannot be read"):
+            evaluate.run(config(slow_s=0.2), tmp_path)
+    score = results(tmp_path)["toy"]
+    assert 1 <= score["n"] <= 3 and score["n"] + score["missing"] == 8 and (tmp_path / "problems.tsv").exists()
+    evaluate.run(config(), tmp_path)
+    assert results(tmp_path)["toy"]["missing"] == 0
+
+
+def test_official_files_of_an_earlier_start_go_where_answers_are_missing(tmp_path):
+    evaluate.run(config("tiny,first=3"), tmp_path)
+    assert (tmp_path / "official" / "toy" / "samples.jsonl").exists()
+    evaluate.run(config(fails=(f"toy|{PROBLEMS[5].id}|0",)), tmp_path)
+    assert not (tmp_path / "official" / "toy").exists()
 
 
 def test_a_part_of_the_problems(tmp_path):
@@ -227,6 +279,10 @@ def test_benchmarks_that_cannot_be_told_apart(tmp_path, parts):
     settings = several("tiny,data_path=x.jsonl", "one", "two")
     with pytest.raises(ValueError, match="data_path is for a single benchmark"):
         evaluate.run(settings, tmp_path)
+    with pytest.raises(ValueError, match=r"config\.data_path is x\.jsonl, and benchmarks has a 'path' too"):
+        evaluate.run(several("tiny,data_path=x.jsonl", "one", path="y.jsonl"), tmp_path)
+    with pytest.raises(ValueError, match=r"'\.\.' can be no benchmark's name"):
+        evaluate.run(several("tiny", ".."), tmp_path)
     evaluate.run(several("tiny,data_path=x.jsonl", "one"), tmp_path)
     assert parts[-1] == ("one", {"path": "x.jsonl"})
 
@@ -248,6 +304,11 @@ def test_answers_of_another_model_are_refused(tmp_path, monkeypatch):
     assert len(ToyWriter.asked) == 2
     (model / "model.safetensors").write_bytes(b"\1" + bytes(99_999))
     with pytest.raises(ValueError, match=r"has answers of another model: the weights in .*model \(fingerprint"):
+        evaluate.run(settings, tmp_path / "run")
+    (model / "model.safetensors").write_bytes(bytes(100_000))
+    evaluate.run(settings, tmp_path / "run")
+    (model / "chat_template.jinja").write_text("{{ messages }}")
+    with pytest.raises(ValueError, match="has answers of another model"):
         evaluate.run(settings, tmp_path / "run")
     (model / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="no file of weights"):
@@ -281,5 +342,36 @@ def test_a_task_may_say_itself_what_judges_it():
             raise AssertionError("its tests were read")
 
     task = Task("t", "Write f.", Unread(), digest="0123")
-    assert _answers.digest(task) == "0123"
-    assert len(_answers.digest(two_parts().tasks[0])) == 16
+    assert _answers.judging(two_parts(), task) == "0123"
+    assert len(_answers.judging(two_parts(), two_parts().tasks[0])) == 16
+
+
+def test_what_judges_has_limits_but_those_of_the_machine():
+    bench = two_parts()
+
+    def digest(timed=False, sandbox=bench.sandbox, **limits):
+        part = Part(("assert f(1) == 2",), limits=Limits(**limits) if limits else None, timed=timed)
+        return _answers.judging(dataclasses.replace(bench, sandbox=sandbox), Task("t", "", {"base": part}))
+
+    assert digest() == digest(program_s=2.0) != digest(program_s=3.0)
+    assert digest() != digest(sandbox={}) == digest(program_s=8.0)
+    assert digest(True, test_s=1.0, step_s=0.1) == digest(True, test_s=2.0, step_s=0.2)
+    assert digest(True, memory_bytes=1 << 29) != digest(True, memory_bytes=1 << 30)
+
+
+@pytest.mark.parametrize("change", [{"statement": "Write another."}, {"fields": {"keep": "g"}}])
+def test_what_was_asked_in_another_way_is_not_mixed_in(tmp_path, monkeypatch, parts, change):
+    evaluate.run(several("tiny", "two"), tmp_path)
+    evaluate.run(several("tiny", "two"), tmp_path)
+    first, second = two_parts().tasks
+    bench = dataclasses.replace(two_parts(), tasks=(first, dataclasses.replace(second, **change)))
+    monkeypatch.setattr(benchmarks, "make", lambda name, **knobs: bench)
+    with pytest.raises(ValueError, match=r"'two\|t/1\|0' was asked for in another way than two does now"):
+        evaluate.run(several("tiny", "two"), tmp_path)
+
+
+def test_stop_strings_are_part_of_how_a_model_is_asked():
+    bench = two_parts()
+    other = dataclasses.replace(bench, prompt=lambda task, kind: dataclasses.replace(bench.prompt(task, kind), stop=()))
+    asking = _answers.Asking("chat", 0.0, 1.0, 16, 0)
+    assert asking.digest(bench, bench.tasks[0]) != asking.digest(other, bench.tasks[0])

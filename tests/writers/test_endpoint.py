@@ -399,6 +399,20 @@ def test_an_endpoint_that_does_not_go_on_from_a_beginning_is_asked_without_one(e
     assert stop is None and {reply.text for reply in replies.values()} == {"```python\nx"}
 
 
+def test_what_ends_a_begun_reply_does_not_cut_one_that_was_not_begun(endpoint):
+    text = "Sure:\n```\ndef f(): pass\n```\n"
+
+    def answer(asked):
+        known = "continue_final_message" not in asked.body
+        return says(text) if known else error(400, "Unrecognized argument: continue_final_message")
+
+    with Server(answer) as server:
+        writer = endpoint(server, prefix="continue")
+        replies, _ = gather(writer, ask("a", prefix="```python\n", stop=("\n```\n",)))
+        assert ["stop" in asked.body for asked in server.asked] == [True, False]
+    assert replies["a"].text == text
+
+
 def test_halves_of_characters(endpoint):
     """JSON can hold them, UTF-8 cannot: what cannot be sent fails alone, and what comes can be sent on."""
     pieces = [chunk({"content": text}) for text in ("a\ud83d", "\ude00b\ud83d")] + [chunk({}, "stop")]
