@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from acecoder_jax import benchmarks, prompts
-from acecoder_jax.benchmarks import Answer
+from acecoder_jax.benchmarks import Answer, bigcodebench
 from acecoder_jax.sandbox import Sandbox, SandboxError
 from tests.benchmarks.bigcode_sample import FILES, RULES, SAMPLES, STATISTICS, TIMEOUT_S
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from acecoder_jax import benchmarks
-from acecoder_jax.benchmarks import Answer, livecodebench
+from acecoder_jax.benchmarks import Answer, _livecode_rows, livecodebench
 from acecoder_jax.sandbox import Sandbox
 from tests.benchmarks import livecode_methods, livecode_scripts
 from tests.benchmarks.livecode_methods import ADD
