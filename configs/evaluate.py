@@ -33,7 +33,8 @@ LIVECODEBENCH = {"name": "livecodebench", "release": "release_v4"}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "humaneval": {"benchmarks": (HUMANEVAL,)},
-    "mbpp": {"benchmarks": (MBPP,)},
+    # of Google's set one problem's asserts take 3,765 tokens
+    "mbpp": {"benchmarks": (MBPP,), "local.max_prompt_tokens": 4096},
     "bigcodebench": {"benchmarks": BIGCODEBENCH, "max_tokens": 1280, "local.max_prompt_tokens": 2048},
     "bigcodebench_hard": {"benchmarks": BIGCODEBENCH_HARD, "max_tokens": 1280, "local.max_prompt_tokens": 2048},
     "livecodebench": {"benchmarks": (LIVECODEBENCH,), "max_tokens": 2048, "local.max_prompt_tokens": 4096},
@@ -72,7 +73,7 @@ def get_config(argument: str = "") -> ConfigDict:
             # answers.jsonl. answers_model: whose, where the file has several models.
             "answers": "",
             "answers_model": "",
-            "samples": 1,  # answers a problem; more than one wants a temperature
+            "samples": 1,  # answers a problem that a model is asked for; more than one wants a temperature
             "temperature": 0.0,
             "top_p": 1.0,
             "max_tokens": 768,  # of an answer

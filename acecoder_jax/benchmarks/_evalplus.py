@@ -52,17 +52,20 @@ def {name}(*given, piece=None):
 _NOT_NONE = "found = found if own.isinstance(found, own.bool) else found is not None"
 
 
-def benchmark(name: str, tasks: Sequence[Task], base_stop: Sequence[str], **sandbox: Any) -> Benchmark:
+def benchmark(
+    name: str, tasks: Sequence[Task], base_stop: Sequence[str], plus_has_base: bool = False, **sandbox: Any
+) -> Benchmark:
     """The benchmark of these tasks, with the scores that their parts allow: NAME is base, NAME_plus all that there is.
 
-    base_stop: what ends a base model's reply, beside what ends any. sandbox: what it wants beside SANDBOX.
+    base_stop: what ends a base model's reply, beside what ends any. plus_has_base: the inputs of the part "plus" are
+    those of both sets, so it alone says who passes NAME_plus. sandbox: what it wants beside SANDBOX.
     """
     has = tuple(tasks[0].parts)
     scores = {name: ("base",)} if "base" in has else {}
     return Benchmark(
         name=name,
         tasks=tuple(tasks),
-        scores=scores | ({f"{name}_plus": has} if "plus" in has else {}),
+        scores=scores | ({f"{name}_plus": ("plus",) if plus_has_base else has} if "plus" in has else {}),
         prompt=functools.partial(prompt, base_stop=base_stop),
         program=program,
         official=_samples.write,

@@ -20,7 +20,7 @@ from typing import Any
 
 from acecoder_jax import prompts
 from acecoder_jax.benchmarks import Benchmark, Part, Prompt, Task, _samples
-from acecoder_jax.benchmarks._evalplus import STOP
+from acecoder_jax.benchmarks._evalplus import CHAT_STOP, STOP
 from acecoder_jax.benchmarks._sanitize import sanitize_as_bigcodebench
 from acecoder_jax.data import _rows
 from acecoder_jax.sandbox import Library, Limits
@@ -109,7 +109,7 @@ def prompt(task: Task, kind: str, split: str) -> Prompt:
         return Prompt((), task.statement, (*STOP, *BASE_STOP))
     statement = task.statement.strip()
     request = prompts.program_request(f"```\n{statement}\n```" if split == "complete" else statement, ())
-    return Prompt(tuple(prompts.chat(request)), prompts.PROGRAM_START, STOP)
+    return Prompt(tuple(prompts.chat(request)), prompts.PROGRAM_START, CHAT_STOP)
 
 
 def program(task: Task, reply: str) -> str:

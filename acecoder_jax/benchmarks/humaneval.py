@@ -49,7 +49,7 @@ def make(
         tasks = _hub(rows, base, count_find_zero)
     else:
         tasks = [_task(row, {"base": part}) for (_, row), part in zip(rows, _originals(rows).values(), strict=True)]
-    return _evalplus.benchmark("humaneval", tasks, BASE_STOP)
+    return _evalplus.benchmark("humaneval", tasks, BASE_STOP, plus_has_base=hub)
 
 
 def _task(row: dict[str, Any], parts: dict[str, Part]) -> Task:

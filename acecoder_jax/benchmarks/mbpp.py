@@ -50,18 +50,19 @@ def make(path: str | None = None, plus: bool = True, split: str = "test") -> Ben
     path is given. split: of Google's set. The first time, the reference programs of MBPP+ are run (about a minute).
     FileNotFoundError; ValueError for rows with something missing or wrong, by file, line and id.
     """
+    hub = False
     if path is None and not plus:
         tasks = _google(mbpp.rows(None, split))
     else:
         rows = _evalplus_rows.read(path, PLUS_HUB_ID)
         if _evalplus_rows.all_are(_evalplus_rows.is_release, rows, "EvalPlus' release"):
             tasks = _release(rows, ("base", "plus") if plus else ("base",))
-        elif _evalplus_rows.all_are(_evalplus_rows.is_hub, rows, "EvalPlus' table"):
+        elif hub := _evalplus_rows.all_are(_evalplus_rows.is_hub, rows, "EvalPlus' table"):
             tasks = _hub(rows, plus)
         else:
             tasks = _google(mbpp.rows(path, split))
     # Test 367 builds its trees from a class of the program's.
-    return _evalplus.benchmark("mbpp", tasks, BASE_STOP, allow_inside=True)
+    return _evalplus.benchmark("mbpp", tasks, BASE_STOP, plus_has_base=hub, allow_inside=True)
 
 
 def _google(rows: list[tuple[str, dict[str, Any]]]) -> list[Task]:
@@ -91,6 +92,9 @@ def _release(rows: list[tuple[str, dict[str, Any]]], names: tuple[str, ...]) -> 
 
 
 def _hub(rows: list[tuple[str, dict[str, Any]]], plus: bool) -> list[Task]:
+    """The base tests are the inputs of the asserts, judged as EvalPlus does; the asserts themselves where an argument
+    is no constant.
+    """
     tasks, problems = [], []
     for where, row in rows:
         _evalplus_rows.texts(row, ("prompt", "code"), where)
@@ -98,17 +102,35 @@ def _hub(rows: list[tuple[str, dict[str, Any]]], plus: bool) -> list[Task]:
         part, keep = _asserts(row, row["code"], setup, where)
         statement = _docstring(row["prompt"], row["test_list"][:1])
         task = Task(f"Mbpp/{row['task_id']}", statement, {"base": part}, row["code"], {"keep": keep})
-        inputs, tolerance = _evalplus_rows.hub_inputs(row, where)
+        of_both, tolerance = _evalplus_rows.hub_inputs(row, where)
         tasks.append(task)
         name = _entry_point(row, row["code"], where)
-        problems.append(Problem(task.id, name, row["code"], {"plus": inputs}, tolerance, RULES.get(name, "")))
-    if not plus:
-        return tasks
+        base = _arguments(row["test_list"], name)
+        inputs = ({"base": base} if base else {}) | ({"plus": of_both} if plus else {})
+        problems.append(Problem(task.id, name, row["code"], inputs, tolerance, RULES.get(name, "")))
     truth = find("mbpp", problems)
     return [
         dataclasses.replace(task, parts={**task.parts, **_evalplus.parts(problem, truth[problem.id])})
         for task, problem in zip(tasks, problems, strict=True)
     ]
+
+
+def _arguments(tests: Sequence[str], name: str) -> str:
+    """The arguments of the call of a function in each assert, as the source of a list of lists; "" where an assert has
+    no such call, several, or arguments that are no constants."""
+    found = []
+    for test in tests:
+        nodes = ast.walk(mbpp.parse(test))
+        calls = [n for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == name]
+        if len(calls) != 1 or calls[0].keywords:
+            return ""
+        source = ast.unparse(ast.List(calls[0].args, ast.Load()))
+        try:
+            ast.literal_eval(source)
+        except (ValueError, TypeError, SyntaxError):
+            return ""
+        found.append(source)
+    return f"[{', '.join(found)}]"
 
 
 def _docstring(text: str, tests: Sequence[str]) -> str:

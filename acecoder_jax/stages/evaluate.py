@@ -71,6 +71,10 @@ def answer(config: ConfigDict, workdir: Path, greedy: bool = False) -> Answered:
     greedy: beside config.samples of them the greedy answer to each problem, of the number GREEDY; where the samples are
     of a file, so many of each problem and the greedy one of config.greedy_answers, if that is named.
     """
+    if config.answers and config.samples != 1 and not greedy:
+        raise ValueError(
+            f"samples={config.samples} beside answers: all answers of the file are evaluated, however many it has"
+        )
     if config.samples < 1 or (config.samples > 1 and config.temperature <= 0):
         raise ValueError(
             f"samples={config.samples} at temperature={config.temperature}: one answer at least, and several only "
@@ -81,12 +85,13 @@ def answer(config: ConfigDict, workdir: Path, greedy: bool = False) -> Answered:
     benches = make_benchmarks(config.benchmarks, config.data_path)
     tasks = {bench.name: {task.id: task for task in bench.tasks[: config.first or None]} for bench in benches}
     given = read_given(config, benches, tasks, greedy)
-    if given is None:
-        check_model(config, workdir)
-    wanted = {bench.name: wanted_of(bench, tasks[bench.name], config.samples, given, greedy) for bench in benches}
     asking = Asking(
         config.style, config.temperature, config.top_p, config.max_tokens, config.seed, begins=can_begin(config)
     )
+    if given is None:
+        check_model(config, workdir)
+    wanted = {bench.name: wanted_of(bench, tasks[bench.name], config.samples, given, greedy) for bench in benches}
+    # A way of asking that a benchmark does not have is refused here, before others are answered.
     source = given or asking
     digests = {bench.name: digests_of(bench, tasks[bench.name].values(), source) for bench in benches}
     answers, rejected = workdir / "answers.jsonl", workdir / "rejected.jsonl"

@@ -161,6 +161,7 @@ def test_prompts(bench, path):
     chat = bench.prompt(task, "chat")
     assert f"```\n{task.statement.strip()}\n```" in chat.messages[0]["content"]
     assert chat.start == prompts.PROGRAM_START and "\nif __name__" in chat.stop and "\ndef " not in chat.stop
+    assert "\n```\n" in chat.stop  # a second block would be taken for the program
     base = bench.prompt(task, "base")
     assert base.messages == () and base.start == task.statement and "\ndef " in base.stop
     instruct = benchmarks.make("bigcodebench", path=path, split="instruct")

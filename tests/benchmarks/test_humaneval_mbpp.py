@@ -5,7 +5,7 @@ import json
 import pytest
 
 from acecoder_jax import benchmarks, prompts, store
-from acecoder_jax.benchmarks import Answer, humaneval
+from acecoder_jax.benchmarks import Answer, humaneval, mbpp
 from acecoder_jax.sandbox import Limits, Sandbox
 
 SHIFT = {
@@ -157,7 +157,7 @@ def test_the_table_of_the_hub_with_the_original_tests(tmp_path, sandbox):
     original = tmp_path / "original.jsonl"
     store.write_jsonl(original, [SHIFT, ADD])
     bench = benchmarks.make("humaneval", path=file(tmp_path, hub), base_path=str(original))
-    assert bench.scores == {"humaneval": ("base",), "humaneval_plus": ("base", "plus")}
+    assert bench.scores == {"humaneval": ("base",), "humaneval_plus": ("plus",)}
     (task,) = bench.tasks
     assert passed(sandbox, task, task.solution) == {"base": True, "plus": True}
     assert passed(sandbox, task, "def add(x, y): return int(x + y)") == {"base": True, "plus": False}
@@ -215,7 +215,30 @@ def test_the_table_of_mbpp_plus(tmp_path, sandbox):
     assert passed(sandbox, task, other) == {"base": True, "plus": True}
     lists = "def Diff(a, b): return sorted(list(one) if type(one) is tuple else one for one in {*a} ^ {*b})"
     assert passed(sandbox, task, lists) == {"base": True, "plus": False}
+    assert bench.scores == {"mbpp": ("base",), "mbpp_plus": ("plus",)}
     assert benchmarks.make("mbpp", path=file(tmp_path, MBPP_PLUS), plus=False).scores == {"mbpp": ("base",)}
+
+
+def test_the_base_tests_of_the_table_are_judged_as_evalplus_does(tmp_path, sandbox):
+    """A float out by a billionth passes, as does any answer where EvalPlus takes any."""
+    half = MBPP_PLUS | {
+        "task_id": 800, "code": "def half(x):\n    return x / 3", "test_list": ["assert half(1.0) == 1.0 / 3"],
+    }  # fmt: skip
+    tests = MBPP_PLUS["test"].replace("[[[10, 15, 20], [15]], [[1, (2, 3)], []]]", "[[1.0], [2.5]]")
+    half["test"] = tests.replace("Diff", "half")
+    (task,) = benchmarks.make("mbpp", path=file(tmp_path, half)).tasks
+    assert passed(sandbox, task, "def half(x): return x / 3 + 1e-9") == {"base": True, "plus": True}
+    assert passed(sandbox, task, "def half(x): return x / 3 + 1e-3") == {"base": False, "plus": False}
+    same = MBPP_PLUS | {
+        "task_id": 164, "code": "def are_equivalent(a, b):\n    return a == b",
+        "test_list": ["assert are_equivalent(36, 57) == False"], "test": half["test"].replace("half", "are_equivalent")
+        .replace("[[1.0], [2.5]]", "[[36, 57], [1, 1]]"),
+    }  # fmt: skip
+    (task,) = benchmarks.make("mbpp", path=file(tmp_path, same)).tasks
+    assert passed(sandbox, task, "def are_equivalent(a, b): return True") == {"base": True, "plus": True}
+    assert mbpp._arguments(["assert f(1, [2]) == 3", "assert set(f(-1.5)) == {1}"], "f") == "[[1, [2]], [-1.5]]"
+    assert mbpp._arguments(["assert f(x) == 3"], "f") == mbpp._arguments(["assert f(f(1)) == 3"], "f") == ""
+    assert mbpp._arguments(["assert f(a=1) == 3"], "f") == ""
 
 
 @pytest.mark.parametrize(

@@ -41,3 +41,13 @@ def test_answers_of_both_ways_of_asking(tmp_path):
     for name in names:
         official = list(store.read_jsonl(tmp_path / "run" / "official" / name / "samples.jsonl"))
         assert [row["task_id"] for row in official] == [*programs]
+
+
+def test_a_way_of_asking_that_a_benchmark_lacks_is_refused_before_anything_is_answered(tmp_path):
+    store.write_jsonl(tmp_path / "tasks.jsonl", [sample.row() for sample in SAMPLES])
+    config = get_config("bigcodebench_hard,style=base,writer=endpoint,model=m")
+    with config.unlocked():
+        config.data_path = str(tmp_path / "tasks.jsonl")
+    with pytest.raises(ValueError, match="instruct asks for a reply, which a base model does not give"):
+        evaluate.run(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "answers.jsonl").exists()

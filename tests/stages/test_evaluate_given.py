@@ -65,6 +65,8 @@ def test_completions_stand_behind_their_statements(tmp_path, monkeypatch):
 
 def test_answers_of_another_evaluation(tmp_path):
     samples = [{"task_id": task, "solution": text} for task in PROGRAMS for text in (PROGRAMS[task], "x = 1", "y = 2")]
+    with pytest.raises(ValueError, match="samples=2 beside answers"):
+        evaluate.run(config(write(tmp_path / "samples.jsonl", samples), samples=2), tmp_path / "none")
     evaluate.run(config(write(tmp_path / "samples.jsonl", samples), pass_at=(1, 3)), tmp_path / "one")
     again = config(tmp_path / "one" / "answers.jsonl", pass_at=(1, 3))
     evaluate.run(again, tmp_path / "two")
