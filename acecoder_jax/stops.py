@@ -63,6 +63,12 @@ class Stop:
         if self.signal or self.elsewhere:
             raise Stopped(self.signal)
 
+    def check_together(self) -> None:
+        """Raises Stopped in all processes where any has been asked; as `asked`, it is called by all of them, so that
+        none is missing from what they do together next."""
+        if self.asked():
+            raise Stopped(self.signal)
+
     def __enter__(self) -> Self:
         _entered.append(self)
         answered = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores SIGHUP

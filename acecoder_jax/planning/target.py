@@ -154,7 +154,7 @@ def _reward(
     params = shaped(model.abstract_params, param_shardings(model.abstract_params, mesh), model.model.dtype)
     rows, row_tokens = wanted["rows"] or parallel.row_shards(mesh), wanted["row_tokens"]
     scores = make_scores(
-        model, mesh, rows=rows, row_tokens=row_tokens, attention=wanted["attention"], allocate=BATCH
+        model, mesh, rows=rows, row_tokens=row_tokens, attention=wanted["attention"], allocate=BATCH, of="reward_model."
     )  # fmt: skip
     texts = scores.pack([TokenSequence(np.zeros(2, np.int32), {}, 1)] * BATCH)
     program = Program(

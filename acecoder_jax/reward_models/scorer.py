@@ -23,6 +23,7 @@ from acecoder_jax.models.decoder import Params
 from acecoder_jax.models.fingerprint import fingerprint
 from acecoder_jax.reward_models import checkpoint, texts
 from acecoder_jax.reward_models.texts import Encoded
+from acecoder_jax.training.on_mesh import fit_rows
 from acecoder_jax.training.packing import TokenSequence
 from acecoder_jax.training.reward_trainer import make_scores
 from acecoder_jax.training.update import PerToken
@@ -58,11 +59,12 @@ class RewardModel:
         """rows: of a micro-batch, 0: one for each shard (data x fsdp) of the mesh. row_tokens: of the longest rows:
         shorter ones are used where they will do. The rest is as in `texts.encode`.
 
-        ValueError for max_tokens above row_tokens, and what `texts.check` raises.
+        ValueError for max_tokens above row_tokens, and what `texts.check` and `fit_rows` raise.
         """
         texts.check(read, over)
         if not 0 < max_tokens <= row_tokens:
             raise ValueError(f"max_tokens is {max_tokens}: it is 1 at least, and row_tokens, {row_tokens}, at most")
+        rows = fit_rows(mesh, rows, row_tokens, of="")
         self.config, self.params, self.words, self.name = config, params, words, name
         self.counts: collections.Counter[str] = collections.Counter()
         self._model = reward_head.RewardModel.make(config, jnp.dtype(dtype), remat="none")
@@ -155,11 +157,16 @@ class RewardModel:
     def _function(self, sequences: Sequence[TokenSequence]) -> PerToken:
         """The function for the shortest rows, of a power of two tokens, that a micro-batch of these texts fills."""
         longest, total = max(map(len, sequences)), sum(map(len, sequences))
-        rows = self._rows or parallel.row_shards(self._mesh)
-        wanted = max(longest, min(-(-total // rows), self._row_tokens), SHORTEST)
+        wanted = max(longest, min(-(-total // self._rows), self._row_tokens), SHORTEST)
         row_tokens = min(1 << (wanted - 1).bit_length(), self._row_tokens)
         if row_tokens not in self._functions:
             self._functions[row_tokens] = make_scores(
-                self._model, self._mesh, rows=rows, row_tokens=row_tokens, attention=self._attention, allocate=BATCH
+                self._model,
+                self._mesh,
+                rows=self._rows,
+                row_tokens=row_tokens,
+                attention=self._attention,
+                allocate=BATCH,
+                of="",
             )
         return self._functions[row_tokens]

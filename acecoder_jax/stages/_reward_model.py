@@ -12,12 +12,13 @@ from typing import Protocol
 
 from ml_collections import ConfigDict
 
-from acecoder_jax import store
+from acecoder_jax import parallel, store
 from acecoder_jax.models import huggingface
 from acecoder_jax.models.fingerprint import fingerprint
 from acecoder_jax.reward_models import checkpoint
 from acecoder_jax.reward_models.scorer import RewardModel
 from acecoder_jax.store import Row
+from acecoder_jax.training.on_mesh import fit_rows
 
 # Another model is told by its fingerprint.
 MAY_CHANGE = ("reward_model", "reward.rows", "reward.row_tokens", "reward.mesh", "reward.attention")
@@ -48,11 +49,13 @@ def load(config: ConfigDict) -> Scorer:
 
 
 def identify(config: ConfigDict) -> str:
-    """The fingerprint of config.reward_model. ValueError or FileNotFoundError where there is none."""
+    """The fingerprint of config.reward_model. ValueError or FileNotFoundError where there is none, ValueError for rows
+    that the mesh does not divide."""
     if not config.reward_model:
         raise ValueError("config.reward_model is empty: name the directory or hub id of a reward model")
     if not checkpoint.has_head(config.reward_model):
         raise ValueError(f"config.reward_model: {config.reward_model} has no head that scores; name a reward model")
+    fit_rows(parallel.local_mesh(**config.reward.mesh), config.reward.rows, config.reward.row_tokens, of="reward.")
     return fingerprint(huggingface.find(config.reward_model))
 
 

@@ -24,6 +24,7 @@ from acecoder_jax.sampling.noise import stable_hash
 from acecoder_jax.sampling.rollout import Scored
 from acecoder_jax.stages._rl_alarm import Alarm, Point
 from acecoder_jax.stages._rl_rows import model_and_rule, passing
+from acecoder_jax.training.on_mesh import fit_rows
 from acecoder_jax.types import Completion, Problem
 
 TEXTS = ("reply", "program")
@@ -180,6 +181,7 @@ def open_judge(config: ConfigDict, workdir: Path, directory: str | Path, mesh: M
     for name in ("model", "clip", "normalise"):
         del wanted[name]
     there = parallel.make_mesh(fsdp=-1, devices=jax.devices()[:devices]) if devices else mesh
+    fit_rows(there, wanted["rows"], wanted["row_tokens"], of="reward_model.")
     with jax.set_mesh(there):
         model = RewardModel.load(directory, mesh=there, **wanted)
     if hosts.is_first():

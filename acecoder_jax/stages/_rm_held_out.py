@@ -35,7 +35,8 @@ class HeldOut:
 
     def measure(self, params: Params, check: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Metrics by their names, `heldout_accuracy` and so on; {} where nothing is held out. All comparisons count
-        alike. check: called between calls; what it raises ends the evaluation.
+        alike. check: called between calls of the compiled function; what it raises ends the evaluation. Of several
+        processes all run that function together, so it has to raise in all of them or in none.
         """
         if not self.compared:
             return {}

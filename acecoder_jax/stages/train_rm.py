@@ -146,7 +146,7 @@ class Loop:
                 if (step + 1) % self._config.evaluate_every == 0 or step + 1 == steps:
                     with contextlib.suppress(Stopped), self._timeline.phase("evaluate"):
                         whole = self._trainer.whole(state.params, self._base)
-                        row |= self._held_out.measure(whole, stop.check)
+                        row |= self._held_out.measure(whole, stop.check_together)
                     row["evaluate_s"] = self._timeline.take()["evaluate"]
                     if stop.asked():
                         self._trainer.keep(checkpoints, stop, Position(step, 1), state, {"row": row})

@@ -12,16 +12,16 @@ from acecoder_jax.models.decoder import Model
 _log = logging.getLogger(__name__)
 
 
-def fit_rows(mesh: Mesh, rows: int, row_tokens: int) -> int:
-    """The rows of a micro-batch; 0 is one for each shard (data x fsdp).
+def fit_rows(mesh: Mesh, rows: int, row_tokens: int, of: str = "trainer.") -> int:
+    """The rows of a micro-batch; 0 is one for each shard (data x fsdp). of: what the knobs' names begin with in errors.
 
     ValueError where a micro-batch cannot be split evenly over the mesh: each device would do all of it.
     """
     shards, context = parallel.row_shards(mesh), mesh.shape["context"]
     if rows % shards:
-        raise ValueError(f"trainer.rows is {rows}: not a multiple of the {shards} shards (data x fsdp) of the mesh")
+        raise ValueError(f"{of}rows is {rows}: not a multiple of the {shards} shards (data x fsdp) of the mesh")
     if row_tokens % context:
-        raise ValueError(f"trainer.row_tokens is {row_tokens}: not a multiple of the mesh's context axis, {context}")
+        raise ValueError(f"{of}row_tokens is {row_tokens}: not a multiple of the mesh's context axis, {context}")
     return rows or shards
 
 

@@ -123,13 +123,15 @@ def shares_prompts(model: RewardModel, mesh: Mesh, *, rows: int, row_tokens: int
 
 
 def make_scores(
-    model: RewardModel, mesh: Mesh, *, rows: int, row_tokens: int, attention: str = "auto", allocate: int = 0
-) -> PerToken:
+    model: RewardModel, mesh: Mesh, *, rows: int, row_tokens: int, attention: str = "auto", allocate: int = 0,
+    of: str = "trainer.",
+) -> PerToken:  # fmt: skip
     """The function (params, sequences) -> the scores after each wanted token of each sequence but its last.
 
     Sequences with one prompt share its copy where the attention allows it. allocate: calls with up to so many
-    sequences share one compiled program.
+    sequences share one compiled program. rows, of, errors: of `fit_rows`.
     """
+    rows = fit_rows(mesh, rows, row_tokens, of)
     there = RewardModel(fit_model(model.model, mesh, row_tokens, attention))
     share = there.model.attention in SHARES_PROMPTS
 

@@ -111,6 +111,8 @@ def test_bad_input_is_named(model, folder):
         model.score([("a", "b"), ("a", "")])
     with pytest.raises(ValueError, match="max_tokens is 5000"):
         acecoder_jax.RewardModel.load(folder, mesh={"fsdp": 8}, max_tokens=5000)
+    with pytest.raises(ValueError, match=r"^rows is 6: not a multiple of the 8 shards"):
+        acecoder_jax.RewardModel.load(folder, mesh={"fsdp": 8}, rows=6)
     with pytest.raises(ValueError, match="read is 'first'"):
         acecoder_jax.RewardModel.load(folder, mesh={"fsdp": 8}, read="first")
     with pytest.raises(FileNotFoundError, match="no directory"):

@@ -80,6 +80,11 @@ def test_a_slice_of_the_mesh_gives_the_same_scores(reward_dir, whole, tmp_path):
         assert part.ask(0, PROBLEMS, answers).scores == pytest.approx(whole.ask(0, PROBLEMS, answers).scores, abs=1e-5)
 
 
+def test_rows_that_the_mesh_does_not_divide_are_refused(reward_dir, tmp_path):
+    with pytest.raises(ValueError, match=r"reward_model\.rows is 6: not a multiple of the 8 shards"):
+        judge(reward_dir, tmp_path, ",reward_model.rows=6")
+
+
 def test_a_score_that_is_no_number_names_its_completion(whole, monkeypatch):
     monkeypatch.setattr(whole.model, "score", lambda pairs: [float("nan")] * len(pairs))
     with pytest.raises(ValueError, match="score of completion p/4 is nan"):

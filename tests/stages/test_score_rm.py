@@ -131,6 +131,15 @@ def test_a_reward_model_has_to_be_named(config, tmp_path):
     assert not (tmp_path / "out.jsonl").exists()
 
 
+def test_rows_that_the_mesh_does_not_divide_are_refused(config, tmp_path):
+    write(tmp_path, *ROWS)
+    with config.unlocked():
+        config.reward_model = str(scoring.save_random(tmp_path / "rm", [ROWS[0]["program"]]))
+        config.reward.rows = 6
+    with pytest.raises(ValueError, match=r"reward\.rows is 6: not a multiple of the 8 shards"):
+        score.run(config, tmp_path)
+
+
 def test_the_command_with_a_reward_model_of_random_weights(tmp_path):
     write(tmp_path, *ROWS)
     model = scoring.save_random(tmp_path / "rm", [text for row in ROWS for text in (row["question"], row["program"])])

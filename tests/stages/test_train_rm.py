@@ -1,8 +1,11 @@
 """Training of a reward model: end to end, stopped and killed, with an adapter over all programs of a question."""
 
 import dataclasses
+import os
 import signal
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +15,11 @@ from acecoder_jax.data import toy
 from acecoder_jax.reward_models import checkpoint
 from acecoder_jax.stages import _rm_data, train_rm
 from acecoder_jax.stages._rm_data import Compared, batch_at, is_empty, split, steps_of_epoch, to_tokens
+from acecoder_jax.stops import Stopped
+from acecoder_jax.training import reward_trainer
 from acecoder_jax.types import Ranked
 from configs.rm import get_config
+from tests.processes import ends, pair
 from tests.stages.runs import TINY_MODEL, checkpoints, kill_when, start, stop_when
 
 SMALL = (
@@ -86,6 +92,81 @@ def test_a_stopped_and_killed_run_goes_on_bit_for_bit(trained: Path, tmp_path: P
     assert (tmp_path / WEIGHTS).read_bytes() == (trained / WEIGHTS).read_bytes()
     assert store.read_json(tmp_path / "results.json") == store.read_json(trained / "results.json")
     assert "already trained" in start(*args).stdout
+
+
+STOPPED = (
+    "data_args={'split': 'train', 'count': 192},held_out.share=0.4,steps=4,batch=32,evaluate_every=2,checkpoint.every=9"
+)
+
+
+def test_a_stop_within_an_evaluation_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one row a shard (rows=0)."""
+    small = "".join(f",{flag.removeprefix('--config.')}" for flag in TINY_MODEL)
+    config = get_config(f"tiny,{STOPPED},trainer.rows=0{small}")
+    train_rm.run(config, tmp_path / "whole")
+    stopping, calls = tmp_path / "stopping", []
+
+    def make_scores(*args: Any, **knobs: Any) -> Any:
+        scores = reward_trainer.make_scores(*args, **knobs)
+
+        def stopped(params: Any, sequences: list) -> list:
+            calls.append(len(sequences))
+            os.kill(os.getpid(), signal.SIGTERM)
+            return scores(params, sequences)
+
+        return stopped
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(train_rm, "make_scores", make_scores)
+        train_rm.run(config, stopping)
+    assert calls == [64] and checkpoints(stopping) == {"1.1"}  # of several calls the first
+    assert [row["step"] for row in store.read_jsonl(stopping / "metrics.jsonl")] == [1]
+    train_rm.run(config, stopping)
+    assert decided(stopping) == decided(tmp_path / "whole")
+    assert (stopping / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
+
+
+# Process 1 is asked to stop within the first evaluation, as it is about to score the first texts.
+ASKED_WITHIN = """
+import os, signal, sys
+from absl import app
+from acecoder_jax import main
+from acecoder_jax.stages import train_rm
+
+made = train_rm.make_scores
+
+def make_scores(*args, **knobs):
+    scores = made(*args, **knobs)
+
+    def stopped(params, sequences):
+        if "--process=1" in sys.argv:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return scores(params, sequences)
+
+    return stopped
+
+train_rm.make_scores = make_scores
+app.run(main.main, flags_parser=main.parse_flags)
+"""
+
+
+def test_two_processes_stop_within_an_evaluation_and_end_as_one(tmp_path: Path) -> None:
+    def args(name: str) -> list[str]:
+        return [f"--config=configs/rm.py:tiny,{STOPPED},trainer.rows=8", *TINY_MODEL, f"--workdir={tmp_path / name}"]
+
+    for code, out, err in ends(pair(args("two"), devices=4, start=[sys.executable, "-c", ASKED_WITHIN])):
+        assert code == 143, out + err
+    assert checkpoints(tmp_path / "two") == {"1.1"}
+    for code, out, err in ends(pair(args("two"), devices=4)):
+        assert code == 0, out + err
+    start(*args("one"), devices=8)
+    for row, other in zip(decided(tmp_path / "two"), decided(tmp_path / "one"), strict=True):
+        assert row.keys() == other.keys()
+        for name in row:
+            np.testing.assert_allclose(row[name], other[name], rtol=1e-4, atol=1e-5, err_msg=name)
+    for name in ("trained", "held_out", "data"):
+        results = [store.read_json(tmp_path / run / "results.json")[name] for run in ("two", "one")]
+        assert results[0] == results[1]
 
 
 def test_an_adapter_on_a_reward_model_over_all_programs_of_a_question(

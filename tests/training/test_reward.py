@@ -225,6 +225,9 @@ def test_rows_that_cannot_be_split_over_the_mesh_are_refused():
         make_reward_trainer(
             MODEL, parallel.make_mesh(), updates=1, optimizer={"learning_rate": 1.0}, rows=6, row_tokens=8
         )
+    with pytest.raises(ValueError, match=r"trainer\.rows is 6: not a multiple of the 8 shards"):
+        make_scores(MODEL, parallel.make_mesh(), rows=6, row_tokens=8)
+    assert make_scores(MODEL, parallel.make_mesh(), rows=0, row_tokens=8).rows == 8
 
 
 def first_update(groups, rows, row_tokens, dropout=0.5, mesh=None, **knobs):
