@@ -9,7 +9,8 @@ REWARD: dict[str, Any] = {
     "rows": 0,  # of a micro-batch, 0: one for each shard of the mesh; texts are packed into rows of up to row_tokens
     "row_tokens": 4096,
     "attention": "auto",  # or a name of acecoder_jax/models/attention
-    "read": "last",  # the score is read at the chat template's last token, or at the "end_of_turn"
+    # The score is read at the chat template's "last" token or at the "end_of_turn"; "auto": as the model was trained.
+    "read": "auto",
     "max_tokens": 2048,  # of question and program together
     "over": "truncate",  # what is longer loses the beginning of its question; or "drop": it has no score
 }

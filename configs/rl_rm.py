@@ -58,7 +58,8 @@ def get_config(argument: str = "") -> ConfigDict:
         "clip": 10.0,
         "normalise": "none",
         "text": "reply",  # what it reads: the "reply" (in the style "r1" its answer), or the "program" in it alone
-        "read": "last",  # where the score is: the "last" token of the template, or "end_of_turn"
+        # Where the score is: the "last" token of the template, or "end_of_turn"; "auto": as the model was trained.
+        "read": "auto",
         # Longer texts lose the beginning of the question ("truncate") or are left out ("drop").
         "max_tokens": 4096,
         "over": "truncate",

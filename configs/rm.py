@@ -111,7 +111,8 @@ def get_config(argument: str = "") -> ConfigDict:
             # dropout: on the hidden state that the head reads. margin: by how much the scores' difference has to
             # exceed 0 for a gap of pass rates of 1. centering: weight of the square of the two scores' sum.
             "objective": {"dropout": 0.1, "margin": 0.0, "centering": 0.0},
-            # Where the score is read: the chat template's last token, or the "end_of_turn" token before it.
+            # Where the score is read: the chat template's last token, or the "end_of_turn" token before it; the
+            # model's config.json says so.
             "read": "last",
             "max_tokens": 2048,  # of a text: question and program
             "over": "truncate",  # longer ones lose the beginning of their question; "drop": they are left out

@@ -97,10 +97,11 @@ def export(
     tokenizer: Any = None,
     overwrite: bool = False,
     beside: Mapping[str, np.ndarray] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a checkpoint directory that `transformers` opens: configs, weights stored as dtype, tokenizer files.
 
-    beside: more tensors by name, stored as they are.
+    beside: more tensors by name, stored as they are. about: more keys of config.json.
 
     One tensor is gathered to the host at a time. Everything goes to a temporary directory beside the target, renamed
     when whole: a failure leaves nothing behind, and what a kill left goes with the next export. On several hosts every
@@ -130,7 +131,7 @@ def export(
     try:
         scratch.chmod(0o755)  # mkdtemp makes it private
         _write_weights(scratch, shards, leaves, dtype, beside or {})
-        _write_configs(scratch, config, dtype, tokenizer)
+        _write_configs(scratch, config, dtype, tokenizer, about or {})
         _move(scratch, directory)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -288,7 +289,9 @@ def _write_shard(
     st.write_file(file, kinds, lambda name: beside[name] if name in beside else _gather(leaves, tensors[name], dtype))
 
 
-def _write_configs(directory: pathlib.Path, config: ModelConfig, dtype: np.dtype, tokenizer: Any) -> None:
+def _write_configs(
+    directory: pathlib.Path, config: ModelConfig, dtype: np.dtype, tokenizer: Any, about: Mapping[str, Any]
+) -> None:
     generation: dict[str, Any] = {"_from_model_config": True}  # no sampling default of its own
     ids: dict[str, Any] = {}
     if tokenizer is not None:
@@ -296,7 +299,7 @@ def _write_configs(directory: pathlib.Path, config: ModelConfig, dtype: np.dtype
         stops = [tokenizer.eos_token_id, tokenizer.pad_token_id]
         generation = {"eos_token_id": list(dict.fromkeys(stops)), "pad_token_id": tokenizer.pad_token_id}
         ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    _write_json(directory / "config.json", {**config.to_hf(dtype.name), **ids})
+    _write_json(directory / "config.json", {**config.to_hf(dtype.name), **ids, **about})
     _write_json(directory / "generation_config.json", generation)
 
 

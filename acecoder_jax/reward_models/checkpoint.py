@@ -6,7 +6,7 @@
 | `score.weight` or `value_head.weight` [1, d], no bias | OpenRLHF; `...ForSequenceClassification` of one label |
 
 A checkpoint whose config.json asks for normalised scores (OpenRLHF's `normalize_reward`, `mean`, `std`) has that folded
-into the head.
+into the head. Where the score is read is in config.json too, as `acecoder_read`, if it was trained here.
 """
 
 import os
@@ -23,9 +23,11 @@ from acecoder_jax.models import safetensors_io as st
 from acecoder_jax.models.config import ARCHITECTURES, ModelConfig
 from acecoder_jax.models.decoder import Params
 from acecoder_jax.models.reward_head import RewardModel
+from acecoder_jax.reward_models.texts import READS
 
 WEIGHT, BIAS = "v_head.summary.weight", "v_head.summary.bias"
 HEADS = {WEIGHT: BIAS, "score.weight": "score.bias", "value_head.weight": "value_head.bias"}
+READ, AUTO = "acecoder_read", "auto"
 KNOWN = (
     *ARCHITECTURES, "Qwen2Model", "Qwen2ForSequenceClassification", "AceCodeRM", "Qwen2ForCausalRM", "RewardModel",
     "CriticModel",
@@ -65,6 +67,27 @@ def load_config(path_or_hub_id: str | os.PathLike[str]) -> ModelConfig:
     return RewardModel.make(huggingface.load_config(path_or_hub_id, KNOWN)).model.config
 
 
+def find_read(path_or_hub_id: str | os.PathLike[str], read: str = AUTO) -> str:
+    """Where the score is read, one of `texts.READS`. read: one of them, or "auto": what the checkpoint says of itself,
+    "last" where it says nothing.
+
+    ValueError for another name, and for a place other than the one that the checkpoint was trained with.
+    """
+    if read not in (AUTO, *READS):
+        raise ValueError(f"read is {read!r}: it is one of {', '.join((AUTO, *READS))}")
+    directory = huggingface.find(path_or_hub_id)
+    stored = st.read_json(directory / "config.json").get(READ)
+    if stored not in (None, *READS):
+        raise ValueError(f"{directory}/config.json: {READ} is {stored!r}, which is none of {', '.join(READS)}")
+    if read == AUTO:
+        return stored or READS[0]
+    if stored not in (None, read):
+        raise ValueError(
+            f"read is {read!r}, but {directory} was trained with its score read at {stored!r}: leave read at {AUTO!r}"
+        )
+    return read
+
+
 def save(
     params: Params,
     config: ModelConfig,
@@ -73,8 +96,10 @@ def save(
     dtype: Any = jnp.bfloat16,
     tokenizer: Any = None,
     overwrite: bool = False,
+    read: str | None = None,
 ) -> None:
-    """Writes AceCodeRM's layout, the decoder in dtype and the head in float32. The rest is as in `huggingface.export`.
+    """Writes AceCodeRM's layout, the decoder in dtype and the head in float32. read: where the score is, if that is to
+    be told by `find_read`. The rest is as in `huggingface.export`.
 
     config.json says that the output head is the embedding: a reward model has none of its own.
     """
@@ -84,7 +109,10 @@ def save(
         BIAS: huggingface.on_host(params["reward_bias_a"]).astype(np.float32),
     }
     tied = RewardModel.make(config).model.config
-    huggingface.export(decoder, tied, directory, dtype=dtype, beside=head, tokenizer=tokenizer, overwrite=overwrite)
+    huggingface.export(
+        decoder, tied, directory, dtype=dtype, beside=head, tokenizer=tokenizer, overwrite=overwrite,
+        about=None if read is None else {READ: read},
+    )  # fmt: skip
 
 
 def _read_head(directory: Path, config: ModelConfig) -> tuple[dict[str, np.ndarray], set[str]]:

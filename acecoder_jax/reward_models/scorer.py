@@ -37,7 +37,7 @@ class RewardModel:
     """A reward model, ready to score.
 
     counts: "scored", "truncated" (of these, the question lost its beginning) and "dropped" texts so far. name: the
-    checkpoint's fingerprint, "" for one that was never on the disk.
+    checkpoint's fingerprint, "" for one that was never on the disk. rules: the arguments of `texts.encode`.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class RewardModel:
         self.counts: collections.Counter[str] = collections.Counter()
         self._model = reward_head.RewardModel.make(config, jnp.dtype(dtype), remat="none")
         self._mesh, self._rows, self._row_tokens, self._attention = mesh, rows, row_tokens, attention
-        self._rules: dict[str, Any] = {"read": read, "max_tokens": max_tokens, "over": over}
+        self.rules: dict[str, Any] = {"read": read, "max_tokens": max_tokens, "over": over}
         self._functions: dict[int, PerToken] = {}
 
     @classmethod
@@ -79,14 +79,17 @@ class RewardModel:
         *,
         mesh: Mesh | Mapping[str, int] | None = None,
         dtype: Any = "bfloat16",
+        read: str = "auto",
         **knobs: Any,
     ) -> Self:
         """A checkpoint in any layout of `checkpoint.load`, its decoder in dtype, sharded over a mesh.
 
         mesh: or the sizes of its axes (`parallel.make_mesh`); None is all devices of this process, the parameters split
-        over them. knobs: those of the class. Raises what `checkpoint.load` and `tokenizer.load` raise.
+        over them. read: "auto" is where the checkpoint was trained to be read. knobs: those of the class. Raises what
+        `checkpoint.load`, `checkpoint.find_read` and `tokenizer.load` raise.
         """
         directory = huggingface.find(path_or_hub_id)
+        read = checkpoint.find_read(directory, read)
         if not isinstance(mesh, Mesh):
             mesh = parallel.local_mesh(**(mesh or {}))
         there = mesh
@@ -96,7 +99,7 @@ class RewardModel:
 
         words = tokenizer.load(directory)
         config, params = checkpoint.load(directory, shardings=placed, dtype=jnp.dtype(dtype))
-        return cls(config, params, words, mesh=mesh, dtype=dtype, name=fingerprint(directory), **knobs)
+        return cls(config, params, words, mesh=mesh, dtype=dtype, read=read, name=fingerprint(directory), **knobs)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
         """The scores of (question, program) pairs, in their order; None for a text that was dropped.
@@ -128,7 +131,7 @@ class RewardModel:
         found: dict[int, Encoded | None] = {}
         for i, (question, program) in numbered:
             try:
-                one = texts.encode(self.words, question, program, **self._rules)
+                one = texts.encode(self.words, question, program, **self.rules)
             except ValueError as error:
                 raise ValueError(f"pair {i}: {error}") from error
             self.counts["scored" if one else "dropped"] += 1

@@ -1,7 +1,8 @@
 """A reward model as a stage has it: its knobs, which model it is, and a file of scores, which the stage goes on with.
 
 A row of the file: {"id", "score", "reward_model"}; the score is null where the model cannot read the program whole, and
-"dropped" says why. reward_model is the fingerprint of the checkpoint, so that no two models' scores are mixed.
+"dropped" says why. reward_model is the fingerprint of the checkpoint and how it reads, `Identity.name`, so that scores
+that cannot be compared are not mixed.
 """
 
 import collections
@@ -20,7 +21,7 @@ from acecoder_jax.reward_models.scorer import RewardModel
 from acecoder_jax.store import Row
 from acecoder_jax.training.on_mesh import fit_rows
 
-# Another model is told by its fingerprint.
+# Another model is told by its identity.
 MAY_CHANGE = ("reward_model", "reward.rows", "reward.row_tokens", "reward.mesh", "reward.attention")
 
 
@@ -31,6 +32,19 @@ class Pair:
     id: str
     question: str
     program: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """A reward model and the rules by which it reads: what its scores depend on."""
+
+    fingerprint: str
+    rules: str
+
+    @property
+    def name(self) -> str:
+        """ "0123456789abcdef last 2048 truncate bfloat16"."""
+        return f"{self.fingerprint} {self.rules}"
 
 
 class Scorer(Protocol):
@@ -48,24 +62,28 @@ def load(config: ConfigDict) -> Scorer:
     return RewardModel.load(config.reward_model, **config.reward.to_dict())
 
 
-def identify(config: ConfigDict) -> str:
-    """The fingerprint of config.reward_model. ValueError or FileNotFoundError where there is none, ValueError for rows
-    that the mesh does not divide."""
+def identify(config: ConfigDict) -> Identity:
+    """config.reward_model with the rules of config.reward. ValueError or FileNotFoundError where there is no such model,
+    and what `fit_rows` and `checkpoint.find_read` raise."""
     if not config.reward_model:
         raise ValueError("config.reward_model is empty: name the directory or hub id of a reward model")
     if not checkpoint.has_head(config.reward_model):
         raise ValueError(f"config.reward_model: {config.reward_model} has no head that scores; name a reward model")
-    fit_rows(parallel.local_mesh(**config.reward.mesh), config.reward.rows, config.reward.row_tokens, of="reward.")
-    return fingerprint(huggingface.find(config.reward_model))
+    wanted = config.reward
+    fit_rows(parallel.local_mesh(**wanted.mesh), wanted.rows, wanted.row_tokens, of="reward.")
+    rules = f"{checkpoint.find_read(config.reward_model, wanted.read)} {wanted.max_tokens} {wanted.over} {wanted.dtype}"
+    return Identity(fingerprint(huggingface.find(config.reward_model)), rules)
 
 
 def check_same(rows: Iterable[Row], path: str | Path, name: str) -> Iterator[Row]:
-    """The rows of the file, one by one. ValueError for a score of another model."""
+    """The rows of the file, one by one. ValueError for a score of another model, or of other rules. name: that of the
+    identity."""
     for row in rows:
         if row["reward_model"] != name:
             raise ValueError(
-                f"{path}: {row['id']!r} was scored by another reward model (fingerprint {row['reward_model']}) than "
-                f"config.reward_model is now ({name}): name another file or workdir"
+                f"{path}: {row['id']!r} was scored by another reward model or by other rules (fingerprint, read, "
+                f"max_tokens, over, dtype: {row['reward_model']}) than those of config.reward_model and config.reward "
+                f"({name}): name another file or workdir"
             )
         yield row
 

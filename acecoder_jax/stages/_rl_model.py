@@ -28,7 +28,6 @@ from acecoder_jax.training.on_mesh import fit_rows
 from acecoder_jax.types import Completion, Problem
 
 TEXTS = ("reply", "program")
-RULES = ("read", "max_tokens", "over", "dtype")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +163,8 @@ def check(config: ConfigDict) -> None:
             f"reward_model.model: {wanted.model} is no reward model: it has no head. Train one from it with "
             "configs/rm.py, or name another"
         )
+    if wanted.model:
+        checkpoint.find_read(wanted.model, wanted.read)
 
 
 def scale_of(config: ConfigDict) -> Scale:
@@ -187,5 +188,5 @@ def open_judge(config: ConfigDict, workdir: Path, directory: str | Path, mesh: M
     if hosts.is_first():
         store.remove_half_written(workdir / "scores")
     print(f"reward model: {model.name}, over {there.size} of {jax.device_count()} devices")
-    rules = {name: wanted[name] for name in RULES}
+    rules = model.rules | {"dtype": wanted["dtype"]}
     return Judge(model, there, workdir / "scores", rules, scale_of(config), Alarm(**config.alarm), config.style, text)

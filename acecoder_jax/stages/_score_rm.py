@@ -23,11 +23,16 @@ COLUMNS = {"score": "mean score", "pairs_per_s": "pairs/s"}
 def run(config: ConfigDict, workdir: Path) -> None:
     """Scores every pair of the input that the output does not have yet."""
     good, malformed = _score_files.check(config.input, problem_of, config.skip_malformed)
-    name = _reward_model.identify(config)
+    identity = _reward_model.identify(config)
+    name = identity.name
     scores = take_up(config.output, good, name)
     print(f"{len(good)} pairs to score, {len(scores)} done before, {malformed} malformed")
     this_start = score(config, name, good - scores.keys(), scores) if good - scores.keys() else {}
-    found = summary(scores) | {"reward_model": config.reward_model, "fingerprint": name, "this_start": this_start}
+    found = summary(scores) | {
+        "reward_model": config.reward_model,
+        "fingerprint": identity.fingerprint,
+        "this_start": this_start,
+    }
     told = [(key, f"{value:.4g}" if isinstance(value, float) else value) for key, value in found.items() if value != {}]
     metrics.table("scores", ("what", "value"), told)
     store.write_json(workdir / "results.json", found)
@@ -75,7 +80,7 @@ def pairs(path: str, wanted: Set[str]) -> Iterator[Pair]:
 
 
 def take_up(path: str, good: Set[str], name: str) -> dict[str, float | str]:
-    """What the output holds of the good rows, by id. ValueError for a score of another model than that of the name."""
+    """What the output holds of the good rows, by id. ValueError for one of another name."""
     rows = _reward_model.check_same(_score_files.take_up(path, _reward_model.is_row, "score"), path, name)
     return {row["id"]: outcome(row) for row in rows if row["id"] in good}
 

@@ -36,7 +36,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
     for key, known in (("question", QUESTIONS), ("text", TEXTS)):
         if config[key] not in known:
             raise ValueError(f"config.{key} is one of {', '.join(known)}, not {config[key]!r}")
-    name = _reward_model.identify(config)
+    identity = _reward_model.identify(config)
+    name = identity.name
     check_scores(workdir, name)  # before answers are written for hours
     found = evaluate.answer(config, workdir, greedy=True)
     if found.stopped is not None:
@@ -48,7 +49,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
         problems = problems_of(bench, found.wanted[bench.name], rows[bench.name], scores)
         results |= _best.of(bench, problems, len(found.wanted[bench.name]), config.samples, config.seed)
         write_official(workdir, bench, problems)
-    about = {"reward_model": config.reward_model, "fingerprint": name, "samples": config.samples}
+    about = {"reward_model": config.reward_model, "fingerprint": identity.fingerprint, "samples": config.samples}
     store.write_json(workdir / "results.json", about | {"scores": results})
     _best.report(results)
     _best_plot.save(workdir / "best_of_n.png", results)
@@ -73,7 +74,7 @@ def ranked(config: ConfigDict, benches: Sequence[Benchmark], rows: Mapping[str, 
 
 
 def check_scores(workdir: Path, name: str) -> None:
-    """ValueError for scores of another reward model, and for those of answers that are not there any more."""
+    """ValueError for scores of another reward model or other rules, and for those of answers that are gone."""
     answers = store.done_ids(workdir / "answers.jsonl")
     if gone := sorted(read_scores(workdir / "scores.jsonl", name).keys() - answers):
         raise ValueError(
@@ -83,7 +84,7 @@ def check_scores(workdir: Path, name: str) -> None:
 
 
 def read_scores(path: Path, name: str) -> dict[str, Row]:
-    """The rows of scores.jsonl by the answer's id. ValueError for those of another reward model."""
+    """The rows of scores.jsonl by the answer's id. ValueError for those of another name."""
     store.repair_jsonl(path)
     rows = store.stream_jsonl(path) if path.exists() else ()
     return {row["id"]: row for row in _reward_model.check_same(rows, path, name)}

@@ -66,7 +66,7 @@ def run(config: ConfigDict, workdir: Path) -> Path:
             write_results(workdir, steps, counts, trained, held_out, row)
         dtype = jnp.dtype(config.export_dtype)
         merged = trainer.merged(state.params, base, dtype)
-        checkpoint.save(merged, model.model.config, model_dir, dtype=dtype, tokenizer=words)
+        checkpoint.save(merged, model.model.config, model_dir, dtype=dtype, tokenizer=words, read=config.read)
     print(f"wrote {model_dir}")
     return model_dir
 

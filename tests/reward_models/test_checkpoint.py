@@ -91,6 +91,23 @@ def test_the_head_stays_float32_in_a_bfloat16_checkpoint(tmp_path):
     assert again["embed_vd"].dtype == jnp.bfloat16
 
 
+def test_where_the_score_is_read_stays_with_the_model(tmp_path):
+    unpack(RECORDED[0], tmp_path / "in")
+    config, params = checkpoint.load(tmp_path / "in")
+    assert checkpoint.find_read(tmp_path / "in") == "last"
+    assert checkpoint.find_read(tmp_path / "in", "end_of_turn") == "end_of_turn"  # it says nothing of itself
+    checkpoint.save(params, config, tmp_path / "out", read="end_of_turn")
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["acecoder_read"] == "end_of_turn"
+    assert [checkpoint.find_read(tmp_path / "out", read) for read in ("auto", "end_of_turn")] == ["end_of_turn"] * 2
+    with pytest.raises(ValueError, match=r"read is 'last', but .* was trained with its score read at 'end_of_turn'"):
+        checkpoint.find_read(tmp_path / "out", "last")
+    with pytest.raises(ValueError, match="read is 'first': it is one of auto, last, end_of_turn"):
+        checkpoint.find_read(tmp_path / "out", "first")
+    unpack(RECORDED[0], tmp_path / "in", acecoder_read="middle")
+    with pytest.raises(ValueError, match="acecoder_read is 'middle', which is none of last, end_of_turn"):
+        checkpoint.find_read(tmp_path / "in")
+
+
 def test_on_a_mesh(tmp_path):
     recorded = unpack(RECORDED[0], tmp_path / "in")
     sizes = {"data": 2, "fsdp": 2}

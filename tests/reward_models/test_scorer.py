@@ -121,5 +121,15 @@ def test_bad_input_is_named(model, folder):
         acecoder_jax.Other()
 
 
+def test_it_is_read_where_it_was_trained_to_be(model, folder, tmp_path):
+    checkpoint.save(model.params, model.config, tmp_path, dtype=jnp.float32, tokenizer=model.words, read="end_of_turn")
+    told = acecoder_jax.RewardModel.load(tmp_path, dtype="float32", mesh={"fsdp": 8})
+    same = acecoder_jax.RewardModel.load(folder, dtype="float32", mesh={"fsdp": 8}, read="end_of_turn")
+    assert told.rules["read"] == "end_of_turn" and model.rules["read"] == "last"
+    assert told.score(pairs(3)) == same.score(pairs(3)) != model.score(pairs(3))
+    with pytest.raises(ValueError, match="was trained with its score read at 'end_of_turn'"):
+        acecoder_jax.RewardModel.load(tmp_path, mesh={"fsdp": 8}, read="last")
+
+
 def test_a_model_on_the_disk_has_a_name(model):
     assert len(model.name) == 16

@@ -11,7 +11,7 @@ from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.reward_models import checkpoint
 from acecoder_jax.stages import _reward_model
 
-NAME = "0123456789abcdef"
+NAME = "0123456789abcdef last 2048 truncate bfloat16"
 
 
 class FakeScorer:
@@ -40,9 +40,9 @@ class FakeScorer:
 
 
 def install(monkeypatch, score_of, name=NAME):
-    """Has the stages use a fake reward model of this fingerprint."""
+    """Has the stages use a fake reward model of this name."""
     scorer = FakeScorer(score_of)
-    monkeypatch.setattr(_reward_model, "identify", lambda config: name)
+    monkeypatch.setattr(_reward_model, "identify", lambda config: _reward_model.Identity(*name.split(" ", 1)))
     monkeypatch.setattr(_reward_model, "load", lambda config: scorer)
     return scorer
 

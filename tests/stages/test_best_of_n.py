@@ -112,8 +112,8 @@ def test_scoring_that_was_stopped_goes_on_and_ends_the_same(tmp_path, monkeypatc
 def test_scores_of_another_reward_model_or_of_answers_that_went_are_refused(tmp_path, monkeypatch):
     scoring.install(monkeypatch, knowing)
     best_of_n.run(config("tiny,samples=1", count=2), tmp_path)
-    scoring.install(monkeypatch, knowing, name="another")
-    with pytest.raises(ValueError, match=f"another reward model .fingerprint {scoring.NAME}"):
+    scoring.install(monkeypatch, knowing, name="another one")
+    with pytest.raises(ValueError, match=f"another reward model or by other rules .*dtype: {scoring.NAME}"):
         best_of_n.run(config("tiny,samples=1", count=2), tmp_path)
     scoring.install(monkeypatch, knowing)
     (tmp_path / "answers.jsonl").unlink()

@@ -8,11 +8,12 @@ from pathlib import Path
 import jax
 import pytest
 
-from acecoder_jax import parallel
+from acecoder_jax import parallel, tokenizer
+from acecoder_jax.reward_models import checkpoint
 from acecoder_jax.sampling.rollout import Scored
 from acecoder_jax.stages import _rl_rows
 from acecoder_jax.stages._rl_alarm import Alarm, Point
-from acecoder_jax.stages._rl_model import Asked, Seen, open_judge
+from acecoder_jax.stages._rl_model import Asked, Seen, check, open_judge
 from acecoder_jax.stages._rl_steps import Steps
 from acecoder_jax.types import Completion, Problem, Status, Verdict
 from configs import rl_rm
@@ -78,6 +79,15 @@ def test_a_slice_of_the_mesh_gives_the_same_scores(reward_dir, whole, tmp_path):
     answers = [completion(REPLY + "#" * n, n) for n in range(5)]
     with jax.set_mesh(parallel.make_mesh()):  # as within the run
         assert part.ask(0, PROBLEMS, answers).scores == pytest.approx(whole.ask(0, PROBLEMS, answers).scores, abs=1e-5)
+
+
+def test_a_place_that_the_model_was_not_trained_with_is_refused_before_anything_is_loaded(reward_dir, tmp_path):
+    config, params = checkpoint.load(reward_dir)
+    checkpoint.save(params, config, tmp_path / "rm", tokenizer=tokenizer.load(reward_dir), read="end_of_turn")
+    check(rl_rm.get_config(f"tiny,reward_model.model={tmp_path / 'rm'}"))
+    with pytest.raises(ValueError, match=r"read is 'last', but .* read at 'end_of_turn'"):
+        check(rl_rm.get_config(f"tiny,reward_model.model={tmp_path / 'rm'},reward_model.read=last"))
+    assert judge(tmp_path / "rm", tmp_path).rules["read"] == "end_of_turn"
 
 
 def test_rows_that_the_mesh_does_not_divide_are_refused(reward_dir, tmp_path):

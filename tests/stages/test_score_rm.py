@@ -3,8 +3,8 @@ import json
 import pytest
 
 import acecoder_jax
-from acecoder_jax import store
-from acecoder_jax.stages import score
+from acecoder_jax import presets, store
+from acecoder_jax.stages import _reward_model, score
 from configs.score import get_config
 from tests.stages import scoring
 from tests.stages.runs import start
@@ -53,7 +53,10 @@ def test_scores_are_written_batch_by_batch_and_summed_up(config, tmp_path, monke
     }  # fmt: skip
     found = results(tmp_path)
     assert (found["count"], found["mean"]) == (6, 3.0) and found["std"] == pytest.approx((28 / 6) ** 0.5)
-    assert found["dropped"] == {"the program is longer than 2048 tokens": 1} and found["fingerprint"] == scoring.NAME
+    assert (
+        found["dropped"] == {"the program is longer than 2048 tokens": 1}
+        and found["fingerprint"] == scoring.NAME.split()[0]
+    )
     assert found["this_start"]["pairs"] == 7 and found["this_start"]["pairs_per_s"] > 0
 
 
@@ -120,7 +123,22 @@ def test_outputs_of_others_are_refused(config, tmp_path, monkeypatch):
         with pytest.raises(ValueError, match="first line is no score"):
             score.run(config, tmp_path)
     store.write_jsonl(config.output, [{"id": "a", "score": 1.0, "reward_model": "other"}])
-    with pytest.raises(ValueError, match=r"'a' was scored by another reward model .fingerprint other"):
+    with pytest.raises(ValueError, match=r"'a' was scored by another reward model .*dtype: other"):
+        score.run(config, tmp_path)
+
+
+@pytest.mark.parametrize("change", ["read=end_of_turn", "max_tokens=512", "over=drop", "dtype=float32"])
+def test_scores_by_other_rules_are_refused(change, config, tmp_path):
+    write(tmp_path, ROWS[0])
+    model = scoring.save_random(tmp_path / "rm", [ROWS[0]["program"]])
+    with config.unlocked():
+        config.reward_model = str(model)
+    name = _reward_model.identify(config).name
+    assert name.split()[1:] == ["last", "2048", "truncate", "bfloat16"]
+    store.write_jsonl(config.output, [{"id": "a", "score": 1.0, "reward_model": name}])
+    score.run(config, tmp_path)  # nothing is left to score
+    presets.apply(config.unlock(), {f"reward.{change.split('=')[0]}": change.split("=")[1]})
+    with pytest.raises(ValueError, match=f"by other rules .*dtype: {name}"):
         score.run(config, tmp_path)
 
 

@@ -62,6 +62,7 @@ def test_it_learns_and_says_how_well(trained: Path) -> None:
 def test_the_result_opens_as_a_reward_model_and_scores_as_in_training(trained: Path) -> None:
     config, params = checkpoint.load(trained / "model")
     assert params["embed_vd"].shape == (config.vocab_size, 32) and params["reward_da"].shape == (32, 1)
+    assert store.read_json(trained / "model" / "config.json")["acecoder_read"] == "last"
     pairs = data.load_pairs("toy", count=256)
     held = held_out_of(trained, pairs)
     model = RewardModel.load(trained / "model", dtype="float32", max_tokens=128, row_tokens=256)
