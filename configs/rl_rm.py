@@ -45,12 +45,12 @@ def get_config(argument: str = "") -> ConfigDict:
     config = rl_rule.get_config(preset).unlock()
     config.reward = "model"
     # R = weight_model * score + weight_rule * rule. where: "all" answers have the score in their reward, or those to
-    # problems without tests only ("untested"). rule: knobs of the rule reward.
+    # problems without tests only ("untested"). rule: knobs of the rule reward (configs/rl_rule.py).
     config.reward_args = {
         "weight_model": 1.0,
         "weight_rule": 0.0,
         "where": "all",
-        "rule": {"kind": "binary", "score_truncated": True},
+        "rule": {"kind": "binary", "full_pass_bonus": 0.5, "score_truncated": True},
     }
     config.reward_model = {
         "model": "TIGER-Lab/AceCodeRM-7B",  # a directory or hub id; "" makes one by the stage `train_rm` first

@@ -133,7 +133,8 @@ def get_config(argument: str = "") -> ConfigDict:
                 "importance_cap": 0.0,
             },
             "reward": "rule",
-            "reward_args": {"kind": "binary", "score_truncated": True},
+            # kind: "binary", "pass_rate", or "pass_rate_bonus", which adds full_pass_bonus where all tests pass.
+            "reward_args": {"kind": "binary", "full_pass_bonus": 0.5, "score_truncated": True},
             "optimizer": {
                 "learning_rate": 5e-7,
                 "warmup_ratio": 0.03,

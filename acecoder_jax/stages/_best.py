@@ -96,7 +96,7 @@ def _numbers(name: str, problems: Sequence[Problem], ns: Sequence[int], seed: in
 
     average = values(lambda one: float(np.mean(passed[one.task])))
     found: dict[str, Any] = {}
-    if all(problem.greedy is not None for problem in problems):
+    if problems[0].wants_greedy:
         greedy = values(lambda one: float(one.greedy["passed"][name]))  # type: ignore[index]
         found |= _mean("greedy", greedy, seed) | {"over_greedy": _gain(greedy, best(ns[-1]), seed)}
     found |= _mean("average", average, seed) | {"over_average": _gain(average, best(ns[-1]), seed)}
@@ -136,8 +136,9 @@ def _mean_scores(problems: Sequence[Problem], passed: Mapping[str, Sequence[bool
 
 
 def _tied(problem: Problem, passed: Sequence[bool]) -> list[bool]:
-    """Which of the samples with the highest score pass."""
-    return [won for score, won in zip(problem.scores, passed, strict=True) if score == max(problem.scores)]
+    """Which of the samples with the highest score pass; none where no sample has a score."""
+    best = max(problem.scores)
+    return [won for score, won in zip(problem.scores, passed, strict=True) if score == best > -math.inf]
 
 
 def report(results: Results) -> None:

@@ -63,8 +63,8 @@ def load(config: ConfigDict) -> Scorer:
 
 
 def identify(config: ConfigDict) -> Identity:
-    """config.reward_model with the rules of config.reward. ValueError or FileNotFoundError where there is no such model,
-    and what `fit_rows` and `checkpoint.find_read` raise."""
+    """config.reward_model with the rules of config.reward. ValueError or FileNotFoundError where there is none, and
+    what `fit_rows` and `checkpoint.find_read` raise."""
     if not config.reward_model:
         raise ValueError("config.reward_model is empty: name the directory or hub id of a reward model")
     if not checkpoint.has_head(config.reward_model):

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -103,6 +104,16 @@ def to_tokens(
             parts = tuple(shares[n] for n in fits) if shares else ()
             kept.append(Compared(one.id, one.question_id, replies, arrays, moved, parts))
     return kept, counts
+
+
+def digest(compared: Sequence[Compared]) -> str:
+    """A short name for comparisons: of their ids, tokens, wins and shares, in order."""
+    found = hashlib.sha256()
+    for one in compared:
+        found.update(repr((one.id, one.wins, one.shares, [len(text) for text in one.tokens])).encode())
+        for text in one.tokens:
+            found.update(text.tobytes())
+    return found.hexdigest()[:16]
 
 
 def _good_wins(

@@ -12,12 +12,18 @@ from acecoder_jax import tokenizer
 from acecoder_jax.models import huggingface, lora, sharding
 from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.models.decoder import Params
+from acecoder_jax.models.fingerprint import fingerprint
 from acecoder_jax.models.reward_head import RewardModel
 from acecoder_jax.reward_models import checkpoint
 from acecoder_jax.types import Ranked
 
 HEADS = ("auto", "checkpoint", "new")
 Load = Callable[..., Params]
+
+
+def identify(config: ConfigDict) -> str:
+    """The fingerprint of the model that the config begins with; "" for one made from scratch, which the config is."""
+    return fingerprint(huggingface.find(config.model)) if config.model else ""
 
 
 def open_model(config: ConfigDict, ranked: Sequence[Ranked], mesh: Mesh) -> tuple[Any, RewardModel, Load]:

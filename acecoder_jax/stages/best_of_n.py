@@ -112,9 +112,9 @@ def score(config: ConfigDict, name: str, path: Path, pairs: Sequence[Pair]) -> d
 def problems_of(
     bench: Benchmark, wanted: evaluate.Wanted, rows: Sequence[Row], scores: Mapping[str, float | None]
 ) -> list[Problem]:
-    """The benchmark's problems with the answers there are."""
-    asked_greedy = {task for task, k in wanted.values() if k == GREEDY}
-    problems = {task: Problem(task, task in asked_greedy) for task, _ in wanted.values()}
+    """The benchmark's problems with the answers there are. If any has a greedy one, all should: files may lack it."""
+    greedy = any(k == GREEDY for _, k in wanted.values())
+    problems = {task: Problem(task, greedy) for task, _ in wanted.values()}
     for row in rows:
         if row["sample"] == GREEDY:
             problems[row["task"]].greedy = row

@@ -22,7 +22,7 @@ from acecoder_jax.reward_models import checkpoint
 from acecoder_jax.stages import _rm_data
 from acecoder_jax.stages._rm_data import Compared
 from acecoder_jax.stages._rm_held_out import TEXTS, HeldOut
-from acecoder_jax.stages._rm_model import open_model
+from acecoder_jax.stages._rm_model import identify, open_model
 from acecoder_jax.stops import Stop, Stopped
 from acecoder_jax.training.checkpoint import Checkpoints, Position
 from acecoder_jax.training.reward_trainer import RewardTrainer, make_reward_trainer, make_scores, shares_prompts
@@ -35,6 +35,10 @@ COLUMNS = {
     "loss": "loss", "accuracy": "accuracy", "heldout_accuracy": "held-out accuracy", "train_tokens_per_s": "train tok/s"
 }  # fmt: skip
 LOSSES = ("pairs", "nwise")
+WHAT = {
+    "comparisons": "other comparisons than those of config.data and config.data_path now",
+    "model": "other weights than those of config.model now",
+}  # that a run keeps from start to start, in words
 WEIGH = ("programs", "questions")
 
 
@@ -60,7 +64,9 @@ def run(config: ConfigDict, workdir: Path) -> Path:
         )
         scores = make_scores(trainer.model, mesh, **config.trainer, allocate=TEXTS)
         started, base = begin(config, trainer, load, checkpoints)
-        loop = Loop(config, workdir, trainer, trained, HeldOut.of(held_out, words, scores), base)
+        of = {"comparisons": _rm_data.digest(compared), "model": identify(config)}
+        check_same(started, of)
+        loop = Loop(config, workdir, trainer, trained, HeldOut.of(held_out, words, scores), base, of)
         state, row = loop.run(started, steps, checkpoints)
         if hosts.is_first():
             write_results(workdir, steps, counts, trained, held_out, row)
@@ -115,15 +121,25 @@ def begin(
     return trainer.start(lambda: trainer.adapter(config.seed, head), checkpoints), whole
 
 
+def check_same(started: Start, of: Mapping[str, str]) -> None:
+    """ValueError where a run that goes on was begun with other comparisons, or from another model. of: their names."""
+    begun = started.about.get("of", of)  # a run that begins here was begun with these
+    changed = [WHAT[name] for name in of if begun[name] != of[name]]
+    if changed:
+        raise ValueError(
+            f"this run was begun with {' and '.join(changed)}: put back what it was begun with, or use another --workdir"
+        )
+
+
 class Loop:
-    """The updates of a run, each with a row of metrics."""
+    """The updates of a run, each with a row of metrics. of: what it is of, kept with each checkpoint."""
 
     def __init__(
         self, config: ConfigDict, workdir: Path, trainer: RewardTrainer, trained: list[Compared], held_out: HeldOut,
-        base: Params | None,
+        base: Params | None, of: Mapping[str, str],
     ):  # fmt: skip
         self._config, self._workdir, self._trainer = config, workdir, trainer
-        self._trained, self._held_out, self._base = trained, held_out, base
+        self._trained, self._held_out, self._base, self._of = trained, held_out, base, of
         self._timeline = metrics.Timeline()
 
     def run(self, started: Start, steps: int, checkpoints: Checkpoints) -> tuple[TrainState, dict[str, Any]]:
@@ -140,7 +156,7 @@ class Loop:
                 if first == Position(step, 1):  # the update itself is done
                     row = dict(started.about["row"])
                 else:
-                    self._trainer.keep(checkpoints, stop, Position(step), state, {})
+                    self._trainer.keep(checkpoints, stop, Position(step), state, {"of": self._of})
                     state, row = self._update(state, step)
                     check_finite(row, self._config.max_skipped, checkpoints)
                 if (step + 1) % self._config.evaluate_every == 0 or step + 1 == steps:
@@ -149,7 +165,7 @@ class Loop:
                         row |= self._held_out.measure(whole, stop.check_together)
                     row["evaluate_s"] = self._timeline.take()["evaluate"]
                     if stop.asked():
-                        self._trainer.keep(checkpoints, stop, Position(step, 1), state, {"row": row})
+                        self._trainer.keep(checkpoints, stop, Position(step, 1), state, {"of": self._of, "row": row})
                 writer.write(step + 1, row)
                 progress.update(step + 1, row)
         return state, row

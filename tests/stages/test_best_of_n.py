@@ -133,11 +133,20 @@ def test_ties_and_programs_without_a_score(tmp_path, monkeypatch):
     found = results(tmp_path / "dropped")
     assert found["unscored"] == 11 and found["rm"]["4"] == 0.0 and found["oracle"]["4"] == 1.0
     assert found["mean_score"] == {"passed": None, "failed": -3.0, "greedy": -3.0}
+    assert found["ties"] == 8 and found["mixed_ties"] == 0  # of the wrong ones
     rows = scores(tmp_path / "dropped")
     assert rows[f"toy|{PROBLEMS[0].id}|0"] == {
         "id": f"toy|{PROBLEMS[0].id}|0", "score": None, "reward_model": scoring.NAME,
         "dropped": "the program is longer than 2048 tokens",
     }  # fmt: skip
+
+
+def test_problems_without_a_score_are_no_ties(tmp_path, monkeypatch):
+    scoring.install(monkeypatch, lambda question, text: None)
+    best_of_n.run(config("tiny,samples=2", count=4), tmp_path)
+    found = results(tmp_path)
+    assert found["unscored"] == 8 and found["ties"] == found["mixed_ties"] == 0
+    assert found["rm"]["2"] == found["average"]
 
 
 def test_answers_that_are_missing_are_left_out_counted_and_asked_for_again(tmp_path, monkeypatch):
@@ -181,6 +190,15 @@ def test_samples_of_another_model_from_files(tmp_path, monkeypatch):
     # The answers of such a run bring their greedy ones along; a plain evaluation leaves these out.
     best_of_n.run(config(f"tiny,samples=3,answers={tmp_path / 'both' / 'answers.jsonl'}"), tmp_path / "again")
     assert results(tmp_path / "again") == found
+    # A problem whose greedy answer they lack is left out of all numbers; it has one right sample of three.
+    kept = [
+        row for row in store.read_jsonl(tmp_path / "both" / "answers.jsonl") if row["id"] != f"toy|{PROBLEMS[0].id}|-1"
+    ]
+    store.write_jsonl(tmp_path / "kept.jsonl", kept)
+    best_of_n.run(config(f"tiny,samples=3,answers={tmp_path / 'kept.jsonl'}"), tmp_path / "fewer")
+    fewer = results(tmp_path / "fewer")
+    assert (len(kept), fewer["n"], fewer["left_out"]) == (31, 7, 1) and fewer["greedy"] == pytest.approx(1 / 7)
+    assert fewer["average"] == pytest.approx(5 / 21) and "over_greedy" in fewer
     from configs import evaluate as plain
 
     given = evaluating.toys(plain.get_config(f"tiny,answers={tmp_path / 'both' / 'answers.jsonl'}"))

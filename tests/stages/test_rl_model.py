@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from acecoder_jax import parallel, tokenizer
+from acecoder_jax import parallel, presets, rewards, tokenizer
 from acecoder_jax.reward_models import checkpoint
 from acecoder_jax.sampling.rollout import Scored
 from acecoder_jax.stages import _rl_rows
@@ -88,6 +88,14 @@ def test_a_place_that_the_model_was_not_trained_with_is_refused_before_anything_
     with pytest.raises(ValueError, match=r"read is 'last', but .* read at 'end_of_turn'"):
         check(rl_rm.get_config(f"tiny,reward_model.model={tmp_path / 'rm'},reward_model.read=last"))
     assert judge(tmp_path / "rm", tmp_path).rules["read"] == "end_of_turn"
+
+
+def test_the_rules_knobs_can_be_set():
+    config = rl_rm.get_config("7b,reward_args.weight_rule=1.0,reward_args.rule.kind=pass_rate_bonus")
+    presets.apply(config, {"reward_args.rule.full_pass_bonus": 0.25})
+    reward = rewards.make(config.reward, **config.reward_args.to_dict())
+    scored = [Scored(completion(REPLY), Verdict("p/0", (P,)), 2.0)]
+    assert reward(PROBLEMS, scored) == [2.0 + 1.0 + 0.25]
 
 
 def test_rows_that_the_mesh_does_not_divide_are_refused(reward_dir, tmp_path):

@@ -2,11 +2,13 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -20,6 +22,7 @@ from acecoder_jax.training import reward_trainer
 from acecoder_jax.types import Ranked
 from configs.rm import get_config
 from tests.processes import ends, pair
+from tests.stages import scoring
 from tests.stages.runs import TINY_MODEL, checkpoints, kill_when, start, stop_when
 
 SMALL = (
@@ -323,6 +326,35 @@ def test_a_margin_term_needs_pass_rates(tmp_path: Path) -> None:
     assert _rm_data.load(config)[0].question_id == _rm_data.load(config)[0].question_id != ""
     with pytest.raises(ValueError, match=r"1 pairs do not tell theirs .*'1' for one"):
         _rm_data.load(get_config(f"7b,data_path={tmp_path / 'pairs.jsonl'},objective.margin=1.0"))
+
+
+def test_a_run_whose_data_or_model_has_changed_is_refused(tmp_path: Path) -> None:
+    rows = [
+        {"id": f"p{n}", "instruction": f"Write f {n}.", "input": "", "chosen": f"return {n}", "rejected": "pass"}
+        for n in range(8)
+    ]
+    path, model, run = tmp_path / "pairs.jsonl", tmp_path / "rm", tmp_path / "run"
+    store.write_jsonl(path, rows)
+    scoring.save_random(model, [row["instruction"] + row["chosen"] for row in rows])
+    small = "steps=1,batch=4,trainer.rows=8,trainer.row_tokens=256,held_out.at_least=2,checkpoint.every=1"
+    config = get_config(f"tiny,model={model},data=acecode_pairs,data_path={path},{small}")
+    with config.unlocked():
+        config.data_args = {}
+    whole = train_rm.run(config, run)
+    shutil.rmtree(whole)  # as if the run had not come to its end
+    store.write_jsonl(path, [*rows[:-1], rows[-1] | {"chosen": "return 9"}])
+    with pytest.raises(ValueError, match=r"begun with other comparisons than those of config\.data .* now: put back"):
+        train_rm.run(config, run)
+    store.write_jsonl(path, rows)
+    architecture, params = checkpoint.load(model)
+    words, head = tokenizer.load(model), params["reward_da"]
+    for factor in (2.0, 1.0):
+        changed = params | {"reward_da": head * factor}
+        checkpoint.save(changed, architecture, model, dtype=jnp.float32, tokenizer=words, overwrite=True)
+        if factor == 2.0:
+            with pytest.raises(ValueError, match=r"begun with other weights than those of config\.model now: put back"):
+                train_rm.run(config, run)
+    train_rm.run(config, run)
 
 
 def test_a_changed_config_is_refused(tmp_path: Path) -> None:
