@@ -127,7 +127,7 @@ def check_same(started: Start, of: Mapping[str, str]) -> None:
     changed = [WHAT[name] for name in of if begun[name] != of[name]]
     if changed:
         raise ValueError(
-            f"this run was begun with {' and '.join(changed)}: put back what it was begun with, or use another --workdir"
+            f"this run was begun with {' and '.join(changed)}: put that back, or use another --workdir"
         )
 
 
