@@ -129,9 +129,10 @@ class RewardModel:
 
     def _encode(self, numbered: Iterable[tuple[int, tuple[str, str]]]) -> dict[int, Encoded | None]:
         found: dict[int, Encoded | None] = {}
+        known: dict[str, list[int]] = {}
         for i, (question, program) in numbered:
             try:
-                one = texts.encode(self.words, question, program, **self.rules)
+                one = texts.encode(self.words, question, program, **self.rules, prompts_of=known)
             except ValueError as error:
                 raise ValueError(f"pair {i}: {error}") from error
             self.counts["scored" if one else "dropped"] += 1

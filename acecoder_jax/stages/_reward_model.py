@@ -7,6 +7,7 @@ that cannot be compared are not mixed.
 
 import collections
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -91,7 +92,8 @@ def check_same(rows: Iterable[Row], path: str | Path, name: str) -> Iterator[Row
 def score(
     model: Scorer, name: str, pairs: Iterable[Pair], output: str | Path, reward: ConfigDict
 ) -> Iterator[Row]:  # fmt: skip
-    """Appends a row a pair to the output, as batches are done, and gives it. reward: the knobs of the model."""
+    """Appends a row a pair to the output, as batches are done, and gives it. reward: the knobs of the model. ValueError
+    for a score that is no finite number."""
     waiting: dict[int, str] = {}
 
     def texts() -> Iterator[tuple[str, str]]:
@@ -100,9 +102,17 @@ def score(
             yield pair.question, pair.program
 
     for index, value in model.stream(texts()):
-        row = to_row(waiting.pop(index), value, name, _reason(reward))
+        one = waiting.pop(index)
+        row = to_row(one, finite(value, one), name, _reason(reward))
         store.append_jsonl(output, [row])
         yield row
+
+
+def finite(score: float | None, of: str) -> float | None:
+    """The score. ValueError for one that is no finite number. of: the id of what was scored."""
+    if score is not None and not math.isfinite(score):
+        raise ValueError(f"the reward model's score of {of!r} is {score}: its checkpoint is no good")
+    return score
 
 
 def to_row(one: str, score: float | None, name: str, dropped: str) -> Row:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -22,6 +21,7 @@ from acecoder_jax.reward_models.scorer import RewardModel
 from acecoder_jax.sampling import rollout as rollouts
 from acecoder_jax.sampling.noise import stable_hash
 from acecoder_jax.sampling.rollout import Scored
+from acecoder_jax.stages._reward_model import finite
 from acecoder_jax.stages._rl_alarm import Alarm, Point
 from acecoder_jax.stages._rl_rows import model_and_rule, passing
 from acecoder_jax.training.on_mesh import fit_rows
@@ -108,11 +108,7 @@ class Judge:
             found = self.model.score([pairs[i] for i in written])
         scores: list[float | None] = [-self.scale.clip] * len(pairs)
         for i, score in zip(written, found, strict=True):
-            if score is not None and not np.isfinite(score):
-                raise ValueError(
-                    f"the reward model's score of completion {ids[i]} is {score}: its checkpoint is no good"
-                )
-            scores[i] = score
+            scores[i] = finite(score, ids[i])
         return Asked(scores, self.model.counts["truncated"] - before)
 
     def weigh(self, scored: Sequence[Scored], asked: Asked, seen: Seen) -> tuple[list[Scored], Seen, dict[str, float]]:

@@ -18,7 +18,8 @@ from acecoder_jax.types import Pair, Ranked
 
 FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*$", re.MULTILINE)
 KEPT, TRUNCATED = "kept", "texts whose question lost its beginning"
-LEFT_OUT = ("empty question", "empty program", "identical texts", "over the cutoff", "together longer than a row")
+LONG, MANY = "together longer than a row", "more comparisons than tokens"
+LEFT_OUT = ("empty question", "empty program", "identical texts", "over the cutoff", LONG, MANY)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,22 +82,24 @@ def to_tokens(
     kept: list[Compared] = []
     counts: collections.Counter[str] = collections.Counter(dict.fromkeys((KEPT, *LEFT_OUT, TRUNCATED), 0))
 
-    def encode(question: str, reply: str) -> np.ndarray | None:
-        one = texts.encode(words, question, reply, read=read, max_tokens=max_tokens, over=over)
+    def encode(question: str, reply: str, known: dict[str, list[int]]) -> np.ndarray | None:
+        one = texts.encode(words, question, reply, read=read, max_tokens=max_tokens, over=over, prompts_of=known)
         counts[TRUNCATED] += one is not None and one.truncated
         return None if one is None else one.tokens
 
     for one in metrics.watched(ranked, "tokens", len(ranked)):
         wins, shares = _good_wins(one, counts)
         wanted = sorted({place for win in wins for place in win[:2]})
-        tokens = {place: encode(one.question, one.replies[place]) for place in wanted}
+        known: dict[str, list[int]] = {}  # the question is rendered once
+        tokens = {place: encode(one.question, one.replies[place], known) for place in wanted}
         fits = [n for n, win in enumerate(wins) if tokens[win[0]] is not None and tokens[win[1]] is not None]
         whole = [wins[n] for n in fits]
         counts["over the cutoff"] += len(wins) - len(whole)
         there = [place for place in wanted if any(place in win[:2] for win in whole)]
         arrays = tuple(array for place in there if (array := tokens[place]) is not None)
-        if arrays and packed_places(arrays, share) > row_tokens:
-            counts["together longer than a row"] += len(whole)
+        places = packed_places(arrays, share) if whole else 0
+        if places > row_tokens or len(whole) > places:
+            counts[LONG if places > row_tokens else MANY] += len(whole)
         elif whole:
             counts[KEPT] += len(whole)
             moved = tuple((there.index(i), there.index(j), gap) for i, j, gap in whole)

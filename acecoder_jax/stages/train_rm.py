@@ -126,9 +126,7 @@ def check_same(started: Start, of: Mapping[str, str]) -> None:
     begun = started.about.get("of", of)  # a run that begins here was begun with these
     changed = [WHAT[name] for name in of if begun[name] != of[name]]
     if changed:
-        raise ValueError(
-            f"this run was begun with {' and '.join(changed)}: put that back, or use another --workdir"
-        )
+        raise ValueError(f"this run was begun with {' and '.join(changed)}: put that back, or use another --workdir")
 
 
 class Loop:

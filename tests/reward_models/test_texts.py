@@ -41,6 +41,22 @@ def test_a_program_that_does_not_fit_is_left_out(words):
     assert texts.encode(words, QUESTION, PROGRAM, max_tokens=20) is None
 
 
+def test_a_question_is_rendered_once_for_several_programs(words, monkeypatch):
+    asked, render = [], texts.prompts.render_chat
+
+    def counting(tokenizer, turns, add_generation_prompt):
+        asked.append(add_generation_prompt)
+        return render(tokenizer, turns, add_generation_prompt)
+
+    alone = [texts.encode(words, QUESTION, f"{PROGRAM}{n}") for n in range(3)]
+    monkeypatch.setattr(texts.prompts, "render_chat", counting)
+    known = {}
+    together = [texts.encode(words, QUESTION, f"{PROGRAM}{n}", prompts_of=known) for n in range(3)]
+    assert asked.count(True) == 1 and asked.count(False) == 3
+    for one, other in zip(alone, together, strict=True):
+        assert one.prompt == other.prompt and one.tokens.tolist() == other.tokens.tolist()
+
+
 def test_what_cannot_be_scored_is_said(words):
     with pytest.raises(ValueError, match="the program is empty"):
         texts.encode(words, QUESTION, " \n")

@@ -105,7 +105,7 @@ def test_rows_that_the_mesh_does_not_divide_are_refused(reward_dir, tmp_path):
 
 def test_a_score_that_is_no_number_names_its_completion(whole, monkeypatch):
     monkeypatch.setattr(whole.model, "score", lambda pairs: [float("nan")] * len(pairs))
-    with pytest.raises(ValueError, match="score of completion p/4 is nan"):
+    with pytest.raises(ValueError, match="score of 'p/4' is nan"):
         whole.ask(9, PROBLEMS, [completion(REPLY, 4)])
 
 

@@ -95,6 +95,15 @@ def test_dropped_by_the_length_of_both(config, tmp_path, monkeypatch):
     assert results(tmp_path)["mean"] is None
 
 
+@pytest.mark.parametrize("score_of_it", [float("nan"), float("-inf")])
+def test_a_score_that_is_no_number_names_its_row(score_of_it, config, tmp_path, monkeypatch):
+    write(tmp_path, *ROWS[:2])
+    scoring.install(monkeypatch, lambda question, program: score_of_it if question.endswith("1") else 1.0)
+    with pytest.raises(ValueError, match=f"score of 'b' is {score_of_it}: its checkpoint is no good"):
+        score.run(config, tmp_path)
+    assert "b" not in written(tmp_path)
+
+
 def test_malformed_rows_are_named(config, tmp_path, monkeypatch, capsys):
     empty = {"id": "e", "question": "Q", "program": " \n"}
     write(tmp_path, ROWS[0], {"id": "q", "program": "x"}, empty, ROWS[0], {"id": "n", "question": 1, "program": ""})

@@ -267,6 +267,11 @@ def test_a_group_keeps_the_comparisons_that_fit(words: object) -> None:
     }
 
 
+def test_more_comparisons_than_tokens_are_left_out_and_counted(words: object) -> None:
+    wins = ((0, 1),) * 200  # as many as a row has no places for
+    assert counted(words, ranked("x", "y", wins=wins)) == ([], {"more comparisons than tokens": 200})
+
+
 def test_questions_are_held_out_whole_and_by_their_ids_alone() -> None:
     def of(numbers: range) -> list[Compared]:
         return [Compared(f"{i}/{k}", f"q{i}", (), (), ()) for i in numbers for k in range(3)]
