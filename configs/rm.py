@@ -1,6 +1,6 @@
 """A reward model from comparisons of programs, AceCodeRM's recipe.
 
-    python -m acecoder_jax.main --config=configs/rm.py:tiny                                  # 2 CPU cores, 3 minutes
+    python -m acecoder_jax.main --config=configs/rm.py:tiny                                  # 2 CPU cores, minutes
     python -m acecoder_jax.main --config=configs/rm.py:0.5b --config.model=DIR --config.data_path=WORKDIR/pairs.jsonl
     python -m acecoder_jax.main --config=configs/rm.py:7b                                    # 16 chips of 95 GiB
     python -m acecoder_jax.main --config=configs/plan.py --config.target=configs/rm.py:32b \\

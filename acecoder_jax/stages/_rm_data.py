@@ -161,7 +161,7 @@ def tell(counts: collections.Counter[str], trained: Sequence[Compared], held_out
 
 def split(compared: Sequence[Compared], *, share: float, at_least: int) -> tuple[list[Compared], list[Compared]]:
     """Those to train on, and those held out: whole questions, this share of them by a hash of their ids, and those with
-    the smallest hashes where these are fewer than at_least. So a question's part does not depend on the others.
+    the smallest hashes where these are fewer than at_least. A question's part by the share does not depend on others.
 
     ValueError where no question is left to train on.
     """
