@@ -16,7 +16,7 @@ import transformers
 from safetensors.torch import load_file
 
 folder, dtype, rows = sys.argv[1], getattr(torch, sys.argv[2]), int(sys.argv[3])
-words = transformers.AutoTokenizer.from_pretrained(folder)
+words: Any = transformers.AutoTokenizer.from_pretrained(folder)
 decoder: Any = transformers.AutoModel.from_pretrained(folder, dtype=dtype).eval()
 stored = load_file(str(Path(folder) / "model.safetensors"))
 weight_d, bias = stored["v_head.summary.weight"][0].float(), stored["v_head.summary.bias"].float()
