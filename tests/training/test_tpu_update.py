@@ -33,6 +33,7 @@ def collectives_of_an_update() -> list[tuple[str, str, tuple[int, ...]]]:
         "batch": 8, "optimizer": {"learning_rate": 1e-5}, "dtype": "bfloat16", "remat": "full",
         "trainer": {"rows": 8, "row_tokens": 1024, "attention": "auto"},
         "lora": {"rank": 0, "alpha": 1.0, "targets": ()},
+        "objective": {"dropout": 0.1, "margin": 0.0, "centering": 0.0},
         "mesh": {"data": 1, "fsdp": FSDP, "context": 1, "tensor": TENSOR},
     }  # fmt: skip
     devices = topologies.get_topology_desc(platform="tpu", topology_name="v5e:4x4").devices
