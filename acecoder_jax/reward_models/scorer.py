@@ -18,19 +18,25 @@ from jax.sharding import Mesh
 
 from acecoder_jax import parallel, tokenizer
 from acecoder_jax.models import huggingface, reward_head, sharding
+from acecoder_jax.models.attention import SHARES_PROMPTS, choose
+from acecoder_jax.models.attention.chunked import CHUNK
 from acecoder_jax.models.config import ModelConfig
 from acecoder_jax.models.decoder import Params
 from acecoder_jax.models.fingerprint import fingerprint
+from acecoder_jax.models.flops import layer_weights
 from acecoder_jax.reward_models import checkpoint, texts
 from acecoder_jax.reward_models.texts import Encoded
+from acecoder_jax.training.comparisons import beginning
 from acecoder_jax.training.on_mesh import fit_rows
-from acecoder_jax.training.packing import TokenSequence
+from acecoder_jax.training.packing import TokenSequence, fill_rows
 from acecoder_jax.training.reward_trainer import make_scores
 from acecoder_jax.training.update import PerToken
 
 BATCH = 64  # texts of a call of the compiled function
 AHEAD = 8  # batches that `stream` sorts by length together
-SHORTEST = 128  # tokens of the shortest row
+# Tokens of a row: few lengths, for each is compiled; the work that they save is measured (`_work`).
+ROWS = (128, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192)
+PLAIN_ATTENTION = 4.0  # how many times longer an operation of plain XLA's attention takes than one of a large product
 
 
 class RewardModel:
@@ -153,24 +159,46 @@ class RewardModel:
         groups = sorted(by_prompt.values(), key=lambda group: (-len(group[0][1].tokens), group[0][0]))
         there = list(itertools.chain.from_iterable(groups))
         for batch in (there[start : start + BATCH] for start in range(0, len(there), BATCH)):
-            # what follows a text is not read: the function scores every token of a sequence but its last
-            sequences = [TokenSequence(np.append(one.tokens, 0).astype(np.int32), {}, one.prompt) for _, one in batch]
+            sequences = _alike(batch)
             found = self._function(sequences)(self.params, sequences)
             yield from ((i, float(score_n[-1])) for (i, _), score_n in zip(batch, found, strict=True))
 
     def _function(self, sequences: Sequence[TokenSequence]) -> PerToken:
-        """The function for the shortest rows, of a power of two tokens, that a micro-batch of these texts fills."""
-        longest, total = max(map(len, sequences)), sum(map(len, sequences))
-        wanted = max(longest, min(-(-total // self._rows), self._row_tokens), SHORTEST)
-        row_tokens = min(1 << (wanted - 1).bit_length(), self._row_tokens)
+        """The function for the rows in which these texts take least work."""
+        longest = max(map(len, sequences))
+        tile = ROWS[0] * self._mesh.shape["context"]
+        lengths = [n for n in ROWS if longest <= n < self._row_tokens and n % tile == 0] + [self._row_tokens]
+        row_tokens = min(lengths, key=lambda n: self._work(sequences, n))
         if row_tokens not in self._functions:
             self._functions[row_tokens] = make_scores(
-                self._model,
-                self._mesh,
-                rows=self._rows,
-                row_tokens=row_tokens,
-                attention=self._attention,
-                allocate=BATCH,
-                of="",
-            )
+                self._model, self._mesh, rows=self._rows, row_tokens=row_tokens, attention=self._attention,
+                allocate=BATCH, of="",
+            )  # fmt: skip
         return self._functions[row_tokens]
+
+    def _work(self, sequences: Sequence[TokenSequence], row_tokens: int) -> float:
+        """Operations of a layer on these texts in rows of this length, padding and masked keys among them."""
+        backend = choose(self._attention, self._mesh.devices.flat[0].platform, self._model.model.dtype)
+        rows = len(fill_rows(sequences, row_tokens, backend in SHARES_PROMPTS))
+        micro_batches = -(-rows // self._rows)
+        config = self.config
+        attention = 4 * config.num_heads * config.head_dim * (row_tokens + CHUNK) / 2 if backend == "xla" else 0
+        a_token = 2 * layer_weights(config) + PLAIN_ATTENTION * attention
+        return micro_batches * self._rows * row_tokens * a_token
+
+
+def _alike(batch: Sequence[tuple[int, Encoded]]) -> list[TokenSequence]:
+    """The texts as the function takes them: it scores every token of a sequence but its last, so one more follows each.
+
+    Texts of one question share it; those that are alone with theirs share what all of them begin with, the chat's head.
+    """
+    questions = collections.Counter(one.tokens[: one.prompt].tobytes() for _, one in batch)
+    alone = [one.tokens for _, one in batch if questions[one.tokens[: one.prompt].tobytes()] == 1]
+    head = max(1, beginning(alone)) if len(alone) > 1 else 1
+    return [
+        TokenSequence(
+            np.append(one.tokens, 0).astype(np.int32), {},
+            one.prompt if questions[one.tokens[: one.prompt].tobytes()] > 1 else head,
+        )
+        for _, one in batch
+    ]  # fmt: skip

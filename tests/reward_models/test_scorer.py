@@ -102,7 +102,9 @@ def test_row_lengths_are_few(folder):
     model = acecoder_jax.RewardModel.load(folder, dtype="float32", mesh=one, row_tokens=512, max_tokens=512)
     for count in (1, 2, 3, 5, 40, 90):
         model.score(pairs(count))
-    assert set(model._functions) <= {128, 256, 512}
+    for words in (30, 31, 60, 61):  # longer texts than most rows
+        model.score([*pairs(3), ("many " * words, PROGRAM)])
+    assert len(model._functions) > 1 and set(model._functions) <= {128, 256, 384, 512}
     assert all(one.run._cache_size() == 1 for one in model._functions.values())  # compiled once each
 
 
