@@ -20,19 +20,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from acecoder_jax import presets
-
-TINY_ARCHITECTURE = {
-    "hidden_size": 128,
-    "intermediate_size": 384,
-    "num_layers": 3,
-    "num_heads": 2,
-    "num_kv_heads": 1,
-    "head_dim": 64,
-    "rope_theta": 10_000.0,
-    "tie_word_embeddings": True,
-    "max_position_embeddings": 256,
-    "initializer_range": 0.06,
-}
+from configs.sft import TINY_ARCHITECTURE
 
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {

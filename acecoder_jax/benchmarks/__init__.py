@@ -54,8 +54,8 @@ class Task:
     id: as the benchmark itself names it ("HumanEval/0", "Mbpp/2"). statement: what the model is to read, as the
     benchmark gives it: the beginning of a program, or a text. parts: what judges an answer, by name.
     solution: the reference program, whole, where there is one. fields: what else the benchmark's own files say of it,
-    for its `prompt` and `official`. digest: of what its parts are made from (tests, limits, the
-    code around a program), where reading them takes long ("": it does not, and they speak for themselves).
+    for its `prompt` and `official`. digest: of what its parts are made from (tests,
+    limits, the code around a program), where reading them takes long ("": it does not, and they speak for themselves).
     """
 
     id: str

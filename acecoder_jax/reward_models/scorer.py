@@ -1,9 +1,9 @@
 """Scores of programs by a reward model: texts packed into rows by their lengths, batch by batch.
 
-from acecoder_jax import RewardModel
+    model = RewardModel.load("TIGER-Lab/AceCodeRM-7B")
+    model.score([("Add two numbers.", "```python\\ndef add(a, b):\\n    return a + b\\n```")])   # [12.3]
 
-model = RewardModel.load("TIGER-Lab/AceCodeRM-7B")
-model.score([("Add two numbers.", "```python\\ndef add(a, b):\\n    return a + b\\n```")])   # [12.3]
+Users have it as `from acecoder_jax import RewardModel`.
 """
 
 import collections
@@ -29,12 +29,12 @@ from acecoder_jax.reward_models.texts import Encoded
 from acecoder_jax.training.comparisons import beginning
 from acecoder_jax.training.on_mesh import fit_rows
 from acecoder_jax.training.packing import TokenSequence, fill_rows
-from acecoder_jax.training.reward_trainer import make_scores
+from acecoder_jax.training.reward_trainer import make_scores, text_sequence
 from acecoder_jax.training.update import PerToken
 
 BATCH = 64  # texts of a call of the compiled function
 AHEAD = 8  # batches that `stream` sorts by length together
-# Tokens of a row: few lengths, for each is compiled; the work that they save is measured (`_work`).
+# Tokens of a row: few lengths, for each is compiled; a batch takes the one in which it is least work (`_work`).
 ROWS = (128, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192)
 PLAIN_ATTENTION = 4.0  # how many times longer an operation of plain XLA's attention takes than one of a large product
 
@@ -74,7 +74,8 @@ class RewardModel:
         self.config, self.params, self.words, self.name = config, params, words, name
         self.counts: collections.Counter[str] = collections.Counter()
         self._model = reward_head.RewardModel.make(config, jnp.dtype(dtype), remat="none")
-        self._mesh, self._rows, self._row_tokens, self._attention = mesh, rows, row_tokens, attention
+        self._mesh, self._rows, self._row_tokens = mesh, rows, row_tokens
+        self._backend = choose(attention, mesh.devices.flat[0].platform, jnp.dtype(dtype))
         self.rules: dict[str, Any] = {"read": read, "max_tokens": max_tokens, "over": over}
         self._functions: dict[int, PerToken] = {}
 
@@ -171,34 +172,30 @@ class RewardModel:
         row_tokens = min(lengths, key=lambda n: self._work(sequences, n))
         if row_tokens not in self._functions:
             self._functions[row_tokens] = make_scores(
-                self._model, self._mesh, rows=self._rows, row_tokens=row_tokens, attention=self._attention,
+                self._model, self._mesh, rows=self._rows, row_tokens=row_tokens, attention=self._backend,
                 allocate=BATCH, of="",
             )  # fmt: skip
         return self._functions[row_tokens]
 
     def _work(self, sequences: Sequence[TokenSequence], row_tokens: int) -> float:
         """Operations of a layer on these texts in rows of this length, padding and masked keys among them."""
-        backend = choose(self._attention, self._mesh.devices.flat[0].platform, self._model.model.dtype)
-        rows = len(fill_rows(sequences, row_tokens, backend in SHARES_PROMPTS))
+        rows = len(fill_rows(sequences, row_tokens, self._backend in SHARES_PROMPTS))
         micro_batches = -(-rows // self._rows)
         config = self.config
-        attention = 4 * config.num_heads * config.head_dim * (row_tokens + CHUNK) / 2 if backend == "xla" else 0
+        attention = 4 * config.num_heads * config.head_dim * (row_tokens + CHUNK) / 2 if self._backend == "xla" else 0
         a_token = 2 * layer_weights(config) + PLAIN_ATTENTION * attention
         return micro_batches * self._rows * row_tokens * a_token
 
 
 def _alike(batch: Sequence[tuple[int, Encoded]]) -> list[TokenSequence]:
-    """The texts as the function takes them: it scores every token of a sequence but its last, so one more follows each.
-
-    Texts of one question share it; those that are alone with theirs share what all of them begin with, the chat's head.
+    """The texts of a batch as the function takes them. Those of one question share it; those that are alone with theirs
+    share what all of them begin with, the chat's head.
     """
-    questions = collections.Counter(one.tokens[: one.prompt].tobytes() for _, one in batch)
-    alone = [one.tokens for _, one in batch if questions[one.tokens[: one.prompt].tobytes()] == 1]
+    questions = [one.tokens[: one.prompt].tobytes() for _, one in batch]
+    times = collections.Counter(questions)
+    alone = [one.tokens for question, (_, one) in zip(questions, batch, strict=True) if times[question] == 1]
     head = max(1, beginning(alone)) if len(alone) > 1 else 1
     return [
-        TokenSequence(
-            np.append(one.tokens, 0).astype(np.int32), {},
-            one.prompt if questions[one.tokens[: one.prompt].tobytes()] > 1 else head,
-        )
-        for _, one in batch
-    ]  # fmt: skip
+        text_sequence(one.tokens, one.prompt if times[question] > 1 else head)
+        for question, (_, one) in zip(questions, batch, strict=True)
+    ]

@@ -11,6 +11,7 @@ from acecoder_jax.stages._rm_data import Compared, program_lengths
 from acecoder_jax.training.comparisons import beginning
 from acecoder_jax.training.packing import TokenSequence
 from acecoder_jax.training.reward_metrics import comparison_metrics, correlations
+from acecoder_jax.training.reward_trainer import text_sequence
 from acecoder_jax.training.update import PerToken
 
 TEXTS = 64  # texts of a call of the compiled function
@@ -58,9 +59,8 @@ class HeldOut:
         groups: list[tuple[int, range]] = []  # the longest text's length, places in sequences
         for one in self.compared:
             groups.append((max(map(len, one.tokens)), range(len(sequences), len(sequences) + len(one.tokens))))
-            # the function scores every token of a sequence but its last: what stands there is not read
             prompt = max(1, beginning(one.tokens))
-            sequences += [TokenSequence(np.append(text, 0).astype(np.int32), {}, prompt) for text in one.tokens]
+            sequences += [text_sequence(tokens_n, prompt) for tokens_n in one.tokens]
         order = [i for _, places in sorted(groups, key=lambda group: -group[0]) for i in places]
         score_n = np.zeros(len(sequences))
         for part in (order[start : start + TEXTS] for start in range(0, len(order), TEXTS)):

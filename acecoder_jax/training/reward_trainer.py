@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -20,7 +21,7 @@ from acecoder_jax.training.comparisons import TextGroup, pack_groups
 from acecoder_jax.training.loss import Metrics
 from acecoder_jax.training.on_mesh import fit_model, fit_rows
 from acecoder_jax.training.optimizer import make_optimizer
-from acecoder_jax.training.packing import Packed
+from acecoder_jax.training.packing import Packed, TokenSequence
 from acecoder_jax.training.reward_loss import bradley_terry
 from acecoder_jax.training.state import TrainState
 from acecoder_jax.training.trainer import Start
@@ -139,6 +140,14 @@ def make_scores(
         return _scores(there, params, batch)
 
     return per_token(scores, rows=rows, row_tokens=row_tokens, share=share, mesh=mesh, allocate=allocate)
+
+
+def text_sequence(tokens_n: np.ndarray, prompt: int = 1) -> TokenSequence:
+    """A text as the function of `make_scores` takes it to score its last token: one more follows, which is not read.
+
+    prompt: of how many tokens texts with the same beginning may share a copy, 1 at least.
+    """
+    return TokenSequence(np.append(tokens_n, 0).astype(np.int32), {}, prompt)
 
 
 def _scores(
