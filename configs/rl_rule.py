@@ -149,9 +149,9 @@ def get_config(argument: str = "") -> ConfigDict:
             "shuffle": "prompts",
             # A micro-batch is rows x row_tokens packed tokens (rows 0: one for each shard of the mesh); rows are split
             # over the mesh's data and fsdp axes, time over context. logit_chunk: tokens of a device that are in the
-            # output head at once. attention: "auto", "xla", "splash" (TPU), "cudnn" (GPU). share_prompts: one copy of a
-            # prompt for its samples in a row, where the attention allows it (xla and cudnn). offload: what waits in the
-            # host's pinned memory, of ("optimizer", "reference").
+            # output head at once. attention: "auto", "xla", "cpu", "splash" (TPU), "cudnn" (GPU). share_prompts: one
+            # copy of a prompt for its samples in a row, where the attention allows it (all but splash). offload: what
+            # waits in the host's pinned memory, of ("optimizer", "reference").
             "trainer": {
                 "rows": 0,
                 "row_tokens": 4096,

@@ -36,6 +36,7 @@ BATCH = 64  # texts of a call of the compiled function
 AHEAD = 8  # batches that `stream` sorts by length together
 # Tokens of a row: few lengths, for each is compiled; a batch takes the one in which it is least work (`_work`).
 ROWS = (128, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192)
+CALL_TOKENS = 128  # of so many tokens is the work of reading the weights once more
 PLAIN_ATTENTION = 4.0  # how many times longer an operation of plain XLA's attention takes than one of a large product
 
 
@@ -178,13 +179,15 @@ class RewardModel:
         return self._functions[row_tokens]
 
     def _work(self, sequences: Sequence[TokenSequence], row_tokens: int) -> float:
-        """Operations of a layer on these texts in rows of this length, padding and masked keys among them."""
+        """Operations of a layer on these texts in rows of this length, padding among them; plain XLA's attention works
+        through all keys of a row, masked or not.
+        """
         rows = len(fill_rows(sequences, row_tokens, self._backend in SHARES_PROMPTS))
         micro_batches = -(-rows // self._rows)
         config = self.config
         attention = 4 * config.num_heads * config.head_dim * (row_tokens + CHUNK) / 2 if self._backend == "xla" else 0
         a_token = 2 * layer_weights(config) + PLAIN_ATTENTION * attention
-        return micro_batches * self._rows * row_tokens * a_token
+        return micro_batches * (self._rows * row_tokens + CALL_TOKENS) * a_token
 
 
 def _alike(batch: Sequence[tuple[int, Encoded]]) -> list[TokenSequence]:

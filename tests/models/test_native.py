@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 
 from acecoder_jax.models import cpu, native
-from acecoder_jax.models.attention.places import NO_WINDOW
+from acecoder_jax.models.attention import cpu as attention_cpu
+from acecoder_jax.models.attention.dense import attention
+from acecoder_jax.models.attention.places import NO_WINDOW, Places, mask
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="no C++ compiler")
 CPU = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
@@ -29,7 +31,7 @@ def library(machine: str) -> ctypes.CDLL:
     """The kernels compiled for another machine, known to XLA under names of their own."""
     flags = tuple(flag.replace("-march=native", f"-march={machine}") for flag in native.FLAGS)
     built = ctypes.CDLL(str(native.build(shlex.split(os.environ.get("CXX", "c++")), flags)))
-    for name in ("acecoder_matmul", "acecoder_attend"):
+    for name in native.TARGETS:
         jax.ffi.register_ffi_target(f"{name}_{machine}", jax.ffi.pycapsule(getattr(built, name)), platform="cpu")
     return built
 
@@ -332,3 +334,48 @@ def test_without_a_compiler_that_works_there_is_a_warning_and_no_kernel(tmp_path
     assert done.stderr.count("acecoder_jax.models.native") == 1
     assert said in done.stderr
     assert not list(tmp_path.rglob("*.so"))
+
+
+# ---- attention over whole rows
+
+
+@pytest.mark.parametrize("window", [NO_WINDOW, 40])
+def test_attention_over_rows(machine, window):
+    """A prompt with two branches, another sequence, padding: as the reference has it, and so the derivatives."""
+    lengths, (t, n, k, h) = (70, 40, 60, 90), (300, 6, 2, 20)
+    starts = np.cumsum((0, *lengths))
+    segment, position, branch = np.zeros((3, 1, t), np.int32)
+    for i, (start, length) in enumerate(zip(starts, lengths, strict=False)):
+        here = slice(start, start + length)
+        segment[0, here], branch[0, here] = (1, i) if i < 3 else (2, 0)
+        position[0, here] = np.arange(length) + (lengths[0] if i in (1, 2) else 0)
+    places, used = Places(*map(jnp.asarray, (segment, position, branch))), segment[0] > 0
+    rng = np.random.default_rng(0)
+    shapes = [(1, t, heads, h) for heads in (n, k, k, n)]
+    q, keys, v, g = (jnp.asarray(rng.normal(size=shape), jnp.bfloat16) for shape in shapes)
+    seen = mask(places, places, window)
+
+    def reference(q, k, v):
+        return attention(q, k, v, seen, scale=0.2, dtype=jnp.float32)
+
+    ours, pull = jax.vjp(lambda q, k, v: attention_cpu.attend(q, k, v, places, places, window, 0.2), q, keys, v)
+    other, other_pull = jax.vjp(reference, *(x.astype(jnp.float32) for x in (q, keys, v)))
+    np.testing.assert_allclose(ours[:, used].astype(jnp.float32), other[:, used], atol=0.02)
+    assert not np.asarray(ours[:, ~used], np.float32).any()
+    g = g * jnp.asarray(used, g.dtype)[None, :, None, None]
+    for derivative, exact in zip(pull(g), other_pull(g.astype(jnp.float32)), strict=True):
+        assert np.linalg.norm(np.asarray(derivative, np.float32) - exact) < 0.01 * np.linalg.norm(exact)
+        assert not np.asarray(derivative[:, ~used], np.float32).any()
+
+
+def test_attention_over_rows_is_the_same_every_time_and_passes_nan_on():
+    places = Places(jnp.ones((1, 200), jnp.int32), jnp.arange(200)[None])
+    rng = np.random.default_rng(0)
+    q, k, v = (jnp.asarray(rng.normal(size=(1, 200, heads, 16)), jnp.bfloat16) for heads in (4, 2, 2))
+    function = jax.jit(lambda q: attention_cpu.attend(q, k, v, places, places, NO_WINDOW, 0.2))
+    derivative = jax.jit(jax.grad(lambda q: function(q).astype(jnp.float32).sum()))
+    np.testing.assert_array_equal(function(q), function(q))
+    np.testing.assert_array_equal(derivative(q), derivative(q))
+    broken = function(q.at[0, 50, 1, 0].set(jnp.nan))
+    assert np.isnan(np.asarray(broken[0, 50, 1], np.float32)).all()
+    assert np.isfinite(np.asarray(broken.at[0, 50, 1].set(0), np.float32)).all()

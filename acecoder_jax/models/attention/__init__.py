@@ -1,5 +1,5 @@
-"""Attention of the training forward over packed rows, by back end: `chunked` is plain XLA, `splash` a TPU's kernel,
-`cudnn` an NVIDIA GPU's; `dense` is the reference that all are tested against.
+"""Attention of the training forward over packed rows, by back end: `chunked` is plain XLA, `cpu` the CPU's own kernel,
+`splash` a TPU's, `cudnn` an NVIDIA GPU's; `dense` is the reference that all are tested against.
 """
 
 import functools
@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from acecoder_jax.models import sharding
-from acecoder_jax.models.attention import chunked, cudnn, splash
+from acecoder_jax.models import native, sharding
+from acecoder_jax.models.attention import chunked, cpu, cudnn, splash
 from acecoder_jax.models.attention.places import NO_WINDOW, Places
 from acecoder_jax.models.config import ModelConfig
 
-BACKENDS: dict[str, Any] = {"xla": chunked.attend, "splash": splash.attend, "cudnn": cudnn.attend}
-SHARES_PROMPTS = ("xla", "cudnn")  # back ends that let responses branch off from one prompt
+BACKENDS: dict[str, Any] = {"xla": chunked.attend, "cpu": cpu.attend, "splash": splash.attend, "cudnn": cudnn.attend}
+SHARES_PROMPTS = ("xla", "cpu", "cudnn")  # back ends that let responses branch off from one prompt
 
 
 def choose(name: str, platform: str, dtype: Any) -> str:
@@ -23,12 +23,20 @@ def choose(name: str, platform: str, dtype: Any) -> str:
 
     ValueError for an unknown name, and for a kernel that is not this platform's.
     """
-    fused = {"tpu": "splash", "gpu": "cudnn" if jnp.dtype(dtype).itemsize == 2 else "xla"}.get(platform, "xla")
-    if name not in ("auto", "xla", "splash", "cudnn"):
+    fused = {"tpu": "splash", "gpu": "cudnn", "cpu": "cpu"}.get(platform, "xla")
+    if (fused == "cudnn" and jnp.dtype(dtype).itemsize != 2) or (fused == "cpu" and not _has_kernel(dtype)):
+        fused = "xla"
+    if name not in ("auto", *BACKENDS):
         raise ValueError(f"unknown attention {name!r}; there are auto, {', '.join(BACKENDS)}")
-    if name not in ("auto", "xla", fused):
-        raise ValueError(f"attention {name!r} does not run on {platform} in {jnp.dtype(dtype)}; there are xla, {fused}")
+    if name not in (there := dict.fromkeys(("auto", "xla", fused))):
+        raise ValueError(
+            f"attention {name!r} does not run on {platform} in {jnp.dtype(dtype)}; there are {', '.join(there)}"
+        )
     return fused if name == "auto" else name
+
+
+def _has_kernel(dtype: Any) -> bool:
+    return jnp.dtype(dtype) == jnp.bfloat16 and native.available()
 
 
 def check(backend: str, config: ModelConfig, row_tokens: int, context: int, remat: str) -> None:

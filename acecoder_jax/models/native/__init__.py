@@ -1,11 +1,12 @@
-"""The CPU's own kernels (kernels.cc): built once a machine with its C++ compiler, called from jitted code.
+"""The CPU's own kernels (decode.cc, rows.cc): built once a machine with its C++ compiler, called from jitted code.
 
     if native.available():                       # a CPU without a compiler: False, and the log says why
         packed = native.pack(w_df)               # bfloat16, or int8 with its scales kept apart
         y_mf = native.matmul(x_md, packed, active_m)[:, :f]
 
-They take the place of XLA's own where decoding on one CPU device spends its time; docs/results/decode.md has the
-measurements. Letters: m rows, d depth, f outputs; attention's are those of sampling/attention.
+They take the place of XLA's own where decoding on one CPU device spends its time, and in the attention of whole rows;
+docs/results/decode.md and reward_model.md have the measurements. Letters: m rows, d depth, f outputs; attention's are
+those of sampling/attention and models/attention.
 """
 
 import ctypes
@@ -26,8 +27,13 @@ import numpy as np
 from acecoder_jax.models import cpu
 from acecoder_jax.store import user_cache
 
-SOURCE = Path(__file__).with_name("kernels.cc")
+SOURCES = [Path(__file__).with_name(name) for name in ("decode.cc", "rows.cc")]
+HEADER = Path(__file__).with_name("kernels.h")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-w")
+TARGETS = (
+    *("acecoder_matmul", "acecoder_attend", "acecoder_copy_pages"),
+    *("acecoder_attend_rows", "acecoder_attend_rows_backward"),
+)
 UNIT = 4  # a packed weight's depth is a multiple of it
 _log = logging.getLogger(__name__)
 
@@ -47,7 +53,7 @@ def _library() -> ctypes.CDLL | None:
         reason = getattr(error, "stderr", None) or error
         _log.warning("%s cannot build the CPU's kernels; decoding uses XLA's products:\n%s", compiler[0], reason)
         return None
-    for name in ("acecoder_matmul", "acecoder_attend", "acecoder_copy_pages"):
+    for name in TARGETS:
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
     return library
 
@@ -68,7 +74,7 @@ def build(compiler: Sequence[str], flags: tuple[str, ...] = FLAGS) -> Path:
     """Compiles the kernels into the user's cache, unless they lie there already for this source and machine."""
     said = subprocess.run([*compiler, "--version"], capture_output=True, check=True, text=True).stdout
     names = (
-        SOURCE.read_bytes(),
+        *(path.read_bytes() for path in (HEADER, *SOURCES)),
         said.encode(),
         " ".join(flags).encode(),
         jax.__version__.encode(),
@@ -78,7 +84,7 @@ def build(compiler: Sequence[str], flags: tuple[str, ...] = FLAGS) -> Path:
     if not library.exists():
         library.parent.mkdir(parents=True, exist_ok=True)
         unfinished = library.with_suffix(f".{os.getpid()}")
-        command = [*compiler, *flags, "-isystem", jax.ffi.include_dir(), str(SOURCE), "-o", str(unfinished)]
+        command = [*compiler, *flags, "-isystem", jax.ffi.include_dir(), *map(str, SOURCES), "-o", str(unfinished)]
         subprocess.run(command, check=True, capture_output=True, text=True)
         unfinished.replace(library)
     return library
@@ -127,3 +133,34 @@ def copy_pages(pages_pcjh: jax.Array, from_s: jax.Array, to_s: jax.Array) -> jax
     """The pages with those at to_s as those at from_s were; XLA on a CPU would copy the whole pool."""
     out = jax.ShapeDtypeStruct(pages_pcjh.shape, pages_pcjh.dtype)
     return jax.ffi.ffi_call("acecoder_copy_pages", out, input_output_aliases={0: 0})(pages_pcjh, from_s, to_s)
+
+
+def attend_rows(
+    q_btnh: jax.Array, k_bskh: jax.Array, v_bskh: jax.Array, queries_3bt: jax.Array, keys_3bs: jax.Array,
+    window: jax.Array | int, *, scale: float,
+) -> tuple[jax.Array, jax.Array]:  # fmt: skip
+    """Attention of whole rows in bfloat16: [b, t, n, h], and the log of each softmax's sum, [b, t, n] of float32.
+
+    queries_3bt, keys_3bs: segments, positions and branches of int32, as models/attention/places.py has them. Blocks of
+    keys that no query of a tile sees cost next to nothing. Zeros for a query that sees no key.
+    """
+    out = jax.ShapeDtypeStruct(q_btnh.shape, jnp.bfloat16), jax.ShapeDtypeStruct(q_btnh.shape[:3], jnp.float32)
+    call = jax.ffi.ffi_call("acecoder_attend_rows", out)
+    out_btnh, norm_btn = call(
+        q_btnh, k_bskh, v_bskh, queries_3bt, keys_3bs, jnp.asarray(window, jnp.int32), scale=np.float32(scale),
+        dot=cpu.has_fast_dot(),
+    )  # fmt: skip
+    return out_btnh, norm_btn
+
+
+def attend_rows_backward(
+    q_btnh: jax.Array, k_bskh: jax.Array, v_bskh: jax.Array, queries_3bt: jax.Array, keys_3bs: jax.Array,
+    window: jax.Array | int, out_btnh: jax.Array, norm_btn: jax.Array, g_btnh: jax.Array, *, scale: float,
+) -> tuple[jax.Array, jax.Array, jax.Array]:  # fmt: skip
+    """The derivatives of `attend_rows` by q, k and v: of what it gave, and of the derivative by its first result."""
+    like = [jax.ShapeDtypeStruct(x.shape, jnp.bfloat16) for x in (q_btnh, k_bskh, v_bskh)]
+    dq_btnh, dk_bskh, dv_bskh = jax.ffi.ffi_call("acecoder_attend_rows_backward", like)(
+        q_btnh, k_bskh, v_bskh, queries_3bt, keys_3bs, jnp.asarray(window, jnp.int32), out_btnh, norm_btn, g_btnh,
+        scale=np.float32(scale), dot=cpu.has_fast_dot(),
+    )  # fmt: skip
+    return dq_btnh, dk_bskh, dv_bskh

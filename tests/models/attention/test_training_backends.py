@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from acecoder_jax import parallel
+from acecoder_jax.models import native
 from acecoder_jax.models.attention import attend, check, choose, chunked, cudnn, splash
+from acecoder_jax.models.attention import cpu as attention_cpu
 from acecoder_jax.models.attention.dense import attention
 from acecoder_jax.models.attention.places import NO_WINDOW, Places, mask
 from acecoder_jax.models.config import ModelConfig
@@ -94,6 +96,44 @@ def equations(jaxpr: Any) -> Any:
         yield eqn
         for inner in jax.core.jaxprs_in_params(eqn.params):
             yield from equations(inner)
+
+
+def narrow_operands(t: int, n: int, k: int, h: int) -> tuple[jax.Array, ...]:
+    """Of bfloat16, so that the reference in float32 takes the very same numbers."""
+    return tuple(jnp.asarray(x, jnp.bfloat16) for x in operands(t, n, k, h))
+
+
+@pytest.mark.skipif(not native.available(), reason="no C++ compiler")
+@pytest.mark.parametrize("branches", [False, True])
+@pytest.mark.parametrize("window", [NO_WINDOW, 11])
+@pytest.mark.parametrize(("t", "n", "k", "h"), [(128, 4, 2, 8), (301, 7, 1, 64), (150, 3, 3, 36)])
+def test_the_cpu_kernel(branches, window, t, n, k, h):
+    places = packed_rows(branches, t)
+    q, keys, v, g = narrow_operands(t, n, k, h)
+    used_bt11 = np.asarray(places.segment_bt > 0)[..., None, None]
+    cotangent = g * used_bt11.astype(g.dtype)
+    ours, pull = jax.vjp(
+        jax.jit(lambda q, k, v: attention_cpu.attend(q, k, v, places, places, window, SCALE)), q, keys, v
+    )
+    wide = [x.astype(jnp.float32) for x in (q, keys, v)]
+    other, other_pull = jax.vjp(jax.jit(reference(places, window)), *wide)
+    assert ours.dtype == jnp.bfloat16
+    np.testing.assert_allclose(ours.astype(jnp.float32) * used_bt11, other * used_bt11, atol=0.02)
+    derivatives = zip(pull(cotangent), other_pull(cotangent.astype(jnp.float32)), strict=True)
+    for derivative, other_derivative in derivatives:
+        apart = np.linalg.norm(np.asarray(derivative, np.float32) - other_derivative)
+        assert apart < 0.01 * np.linalg.norm(other_derivative)
+
+
+@pytest.mark.skipif(not native.available(), reason="no C++ compiler")
+def test_the_cpu_kernel_takes_some_queries_of_a_row_and_gives_zeros_for_padding():
+    places = packed_rows(True)
+    half = Places(*(array[:, 64:] for array in places))
+    q, k, v, _ = narrow_operands(128, 4, 2, 8)
+    whole = attention_cpu.attend(q, k, v, places, places, NO_WINDOW, SCALE)
+    ours = attention_cpu.attend(q[:, 64:], k, v, half, places, NO_WINDOW, SCALE)
+    np.testing.assert_array_equal(ours, whole[:, 64:])
+    assert not np.asarray(ours[1, -17:]).any() and np.asarray(ours[1, :-17]).all()
 
 
 @pytest.mark.parametrize("window", [NO_WINDOW, 11])
@@ -190,9 +230,13 @@ def test_what_a_back_end_cannot_do_is_said_early(backend, head_dim, row_tokens, 
 def test_the_back_end_is_chosen_by_platform_and_type():
     assert choose("auto", "tpu", jnp.bfloat16) == choose("auto", "tpu", jnp.float32) == "splash"
     assert choose("auto", "gpu", jnp.bfloat16) == "cudnn"
-    assert choose("auto", "gpu", jnp.float32) == choose("auto", "cpu", jnp.bfloat16) == "xla"
+    assert choose("auto", "gpu", jnp.float32) == choose("auto", "cpu", jnp.float32) == "xla"
+    assert choose("auto", "cpu", jnp.bfloat16) == ("cpu" if native.available() else "xla")
+    assert choose("xla", "cpu", jnp.bfloat16) == "xla"
     assert choose("xla", "tpu", jnp.float32) == "xla"
     with pytest.raises(ValueError, match="'splash' does not run on cpu"):
         choose("splash", "cpu", jnp.bfloat16)
-    with pytest.raises(ValueError, match="unknown attention 'flash'; there are auto, xla, splash, cudnn"):
+    with pytest.raises(ValueError, match="'cpu' does not run on cpu in float32; there are auto, xla$"):
+        choose("cpu", "cpu", jnp.float32)
+    with pytest.raises(ValueError, match="unknown attention 'flash'; there are auto, xla, cpu, splash, cudnn"):
         choose("flash", "cpu", jnp.bfloat16)
