@@ -1,4 +1,4 @@
-"""Attention over packed rows by the CPU's own kernel (models/native), in bfloat16: it passes over keys that no query sees.
+"""Attention over packed rows by the CPU's own kernel (models/native), in bfloat16: keys that nobody sees are passed over.
 
 Its backward pass takes the scores again from the saved log-sum-exp.
 Letters: b batch, t query time, s key time, n heads, k KV heads, h head dim.
@@ -31,7 +31,8 @@ def _forward(q_btnh, k_bskh, v_bskh, queries, keys, window, scale):
 
 
 def _backward(scale, saved, g_btnh):
-    return *native.attend_rows_backward(*saved, g_btnh, scale=scale), None, None, None
+    dq_btnh, dk_bskh, dv_bskh = native.attend_rows_backward((*saved, g_btnh), scale=scale)
+    return dq_btnh, dk_bskh, dv_bskh, None, None, None
 
 
 attend.defvjp(_forward, _backward)

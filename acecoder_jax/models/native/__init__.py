@@ -153,14 +153,14 @@ def attend_rows(
     return out_btnh, norm_btn
 
 
-def attend_rows_backward(
-    q_btnh: jax.Array, k_bskh: jax.Array, v_bskh: jax.Array, queries_3bt: jax.Array, keys_3bs: jax.Array,
-    window: jax.Array | int, out_btnh: jax.Array, norm_btn: jax.Array, g_btnh: jax.Array, *, scale: float,
-) -> tuple[jax.Array, jax.Array, jax.Array]:  # fmt: skip
-    """The derivatives of `attend_rows` by q, k and v: of what it gave, and of the derivative by its first result."""
+def attend_rows_backward(operands: Sequence[jax.Array], *, scale: float) -> Sequence[jax.Array]:
+    """The derivatives of `attend_rows` by q, k and v. operands: its own, what it gave, and the derivative by its first
+    result, bfloat16.
+    """
+    q_btnh, k_bskh, v_bskh, queries_3bt, keys_3bs, window, *rest = operands
     like = [jax.ShapeDtypeStruct(x.shape, jnp.bfloat16) for x in (q_btnh, k_bskh, v_bskh)]
-    dq_btnh, dk_bskh, dv_bskh = jax.ffi.ffi_call("acecoder_attend_rows_backward", like)(
-        q_btnh, k_bskh, v_bskh, queries_3bt, keys_3bs, jnp.asarray(window, jnp.int32), out_btnh, norm_btn, g_btnh,
-        scale=np.float32(scale), dot=cpu.has_fast_dot(),
+    call = jax.ffi.ffi_call("acecoder_attend_rows_backward", like)
+    return call(
+        q_btnh, k_bskh, v_bskh, queries_3bt, keys_3bs, jnp.asarray(window, jnp.int32), *rest, scale=np.float32(scale),
+        dot=cpu.has_fast_dot(),
     )  # fmt: skip
-    return dq_btnh, dk_bskh, dv_bskh

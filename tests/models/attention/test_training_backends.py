@@ -236,7 +236,7 @@ def test_the_back_end_is_chosen_by_platform_and_type():
     assert choose("xla", "tpu", jnp.float32) == "xla"
     with pytest.raises(ValueError, match="'splash' does not run on cpu"):
         choose("splash", "cpu", jnp.bfloat16)
-    with pytest.raises(ValueError, match="'cpu' does not run on cpu in float32; there are auto, xla$"):
+    with pytest.raises(ValueError, match=r"'cpu' does not run on cpu in float32; there are auto, xla$"):
         choose("cpu", "cpu", jnp.float32)
     with pytest.raises(ValueError, match="unknown attention 'flash'; there are auto, xla, cpu, splash, cudnn"):
         choose("flash", "cpu", jnp.bfloat16)
