@@ -1,4 +1,4 @@
-"""Attention over packed rows by the CPU's own kernel (models/native), in bfloat16: keys that nobody sees are passed over.
+"""Attention over packed rows by the CPU's own kernel (models/native), in bfloat16: it passes over keys that none sees.
 
 Its backward pass takes the scores again from the saved log-sum-exp.
 Letters: b batch, t query time, s key time, n heads, k KV heads, h head dim.
