@@ -157,7 +157,11 @@ constexpr std::array<Block, sizeof...(R)> Blocks(std::integer_sequence<int, R...
 template <typename Kind>
 void Pack(const uint16_t* const* rows, int64_t count, int64_t depth, int64_t units, float* to) {
   constexpr int64_t kStep = kUnit / Kind::kWords;  // numbers in a word
-  for (int64_t word = 0; word < units * Kind::kWords; ++word) {
+  int64_t word = 0;
+  for (; kStep == 2 && word < depth / 2; ++word) {
+    for (int64_t r = 0; r < count; ++r, ++to) std::memcpy(to, rows[r] + 2 * word, sizeof *to);
+  }
+  for (; word < units * Kind::kWords; ++word) {
     for (int64_t r = 0; r < count; ++r, ++to) {
       uint32_t bits = 0;
       for (int64_t at = 0; at < kStep; ++at) {

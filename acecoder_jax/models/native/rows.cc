@@ -28,11 +28,29 @@ struct Places {
   Places From(int64_t token) const { return {segment + token, position + token, branch + token}; }
 };
 
+// The least and the greatest number of some tokens.
+struct Range {
+  int32_t low, high;
+  Range(const int32_t* from, int64_t count) : low(*from), high(*from) {
+    for (int64_t i = 0; i < count; ++i) low = std::min(low, from[i]), high = std::max(high, from[i]);
+  }
+  bool Meets(const Range& other) const { return low <= other.high && other.low <= high; }
+};
+
+// Whether some query may see some key: false only where none does.
+bool MayMeet(const Places& queries, int64_t tokens, const Places& keys, int64_t count) {
+  if (!Range(queries.segment, tokens).Meets(Range(keys.segment, count))) return false;
+  if (Range(keys.position, count).low > Range(queries.position, tokens).high) return false;
+  const Range branch(keys.branch, count);
+  return branch.low <= 0 || branch.Meets(Range(queries.branch, tokens));
+}
+
 // seen[row][column]: -1 where the query of the two sees the key, as models/attention/places.py's mask has it, else 0.
 // False where there is no -1.
 template <bool kRowsAreQueries>
 bool FindSeen(const Places& rows, int64_t count, const Places& columns, int64_t width, int32_t window,
               int32_t (*seen)[kBlock]) {
+  if (kRowsAreQueries ? !MayMeet(rows, count, columns, width) : !MayMeet(columns, width, rows, count)) return false;
   int32_t any = 0;
   for (int64_t i = 0; i < count; ++i) {
     const int32_t segment = rows.segment[i], position = rows.position[i], branch = rows.branch[i];
@@ -59,17 +77,33 @@ struct Panels {
   void OfTokens(const uint16_t* x, int64_t stride, int64_t tokens, int64_t h) {
     const int64_t depth = (h + kUnit - 1) / kUnit * kUnit;
     size = kPanel * depth;
-    numbers.assign((tokens + kBlock - 1) / kBlock * kBlock * depth, 0);
+    Resize((tokens + kBlock - 1) / kBlock * kBlock * depth, tokens % kBlock == 0 && depth == h);
     for (int64_t i = 0; i < tokens; ++i, x += stride) {
       uint16_t* const to = &numbers[i / kPanel * size + i % kPanel * 2];
-      for (int64_t d = 0; d < h; ++d) to[d / 2 * kPanel * 2 + d % 2] = x[d];
+      for (int64_t d = 0; d + 1 < h; d += 2) std::memcpy(to + d * kPanel, x + d, 2 * sizeof *x);
+      if (h % 2) to[(h - 1) * kPanel] = x[h - 1];
     }
   }
   void OfDepth(const uint16_t* x, int64_t stride, int64_t tokens, int64_t h) {
     size = (tokens + kBlock - 1) / kBlock * kBlock * kPanel;
-    numbers.assign((h + kPanel - 1) / kPanel * size, 0);
-    for (int64_t i = 0; i < tokens; ++i, x += stride) {
-      for (int64_t d = 0; d < h; ++d) numbers[d / kPanel * size + (i / 2 * kPanel + d % kPanel) * 2 + i % 2] = x[d];
+    Resize((h + kPanel - 1) / kPanel * size, tokens % kBlock == 0 && h % kPanel == 0);
+    for (int64_t i = 0; i < tokens; i += 2, x += 2 * stride) {
+      const uint16_t* const next = i + 1 < tokens ? x + stride : nullptr;
+      for (int64_t first = 0; first < h; first += kPanel) {
+        uint16_t* const to = &numbers[first / kPanel * size + i * kPanel];
+        const int64_t count = std::min(kPanel, h - first);
+        for (int64_t d = 0; d < count; ++d) {
+          to[2 * d] = x[first + d], to[2 * d + 1] = next ? next[first + d] : 0;
+        }
+      }
+    }
+  }
+  // Memory is kept from call to call: fresh pages cost more than what is written to them.
+  void Resize(int64_t count, bool full) {
+    if (full) {
+      numbers.resize(count);
+    } else {
+      numbers.assign(count, 0);
     }
   }
   // The panels of the block of tokens that begins with this one; the part of each panel that belongs to it.
@@ -193,7 +227,9 @@ template <typename Kind>
 void Attend(ffi::ThreadPool& pool, const Shape& z, const uint16_t* q, const uint16_t* k, const uint16_t* v,
             const Places& queries, const Places& keys, uint16_t* out, float* norm) {
   const int64_t heads = z.b * z.k;
-  std::vector<Panels> keys_by_token(heads), values_by_depth(heads);
+  thread_local std::vector<Panels> keys_kept, values_kept;  // the caller's: helpers have them by reference
+  auto &keys_by_token = keys_kept, &values_by_depth = values_kept;
+  keys_by_token.resize(heads), values_by_depth.resize(heads);
   ParallelFor(pool, heads, [&](int64_t i) {
     const int64_t at = (i / z.k * z.s * z.k + i % z.k) * z.h;
     keys_by_token[i].OfTokens(k + at, z.k * z.h, z.s, z.h);
@@ -297,9 +333,8 @@ void KeySlopes(const Shape& z, const uint16_t* k, const uint16_t* v, int64_t row
   }
 }
 
-QueryHead MakeQueryHead(const Shape& z, int64_t b, int64_t n, const uint16_t* q, const uint16_t* out, const uint16_t* g,
-                        const float* norm) {
-  QueryHead head;
+void Prepare(const Shape& z, int64_t b, int64_t n, const uint16_t* q, const uint16_t* out, const uint16_t* g,
+             const float* norm, QueryHead& head) {
   const int64_t stride = z.n * z.h, at = (b * z.t * z.n + n) * z.h, padded = (z.t + kBlock - 1) / kBlock * kBlock;
   head.q_by_token.OfTokens(q + at, stride, z.t, z.h), head.q_by_depth.OfDepth(q + at, stride, z.t, z.h);
   head.g_by_token.OfTokens(g + at, stride, z.t, z.h), head.g_by_depth.OfDepth(g + at, stride, z.t, z.h);
@@ -308,7 +343,6 @@ QueryHead MakeQueryHead(const Shape& z, int64_t b, int64_t n, const uint16_t* q,
     head.norm[t] = norm[(b * z.t + t) * z.n + n];
     for (int64_t d = 0; d < z.h; ++d) head.delta[t] += Widen(out[at + t * stride + d]) * Widen(g[at + t * stride + d]);
   }
-  return head;
 }
 
 template <typename Kind>
@@ -316,12 +350,15 @@ void Differentiate(ffi::ThreadPool& pool, const Shape& z, const uint16_t* q, con
                    const uint16_t* out, const uint16_t* g, const float* norm, const Places& queries, const Places& keys,
                    uint16_t* dq, uint16_t* dk, uint16_t* dv) {
   const int64_t heads = z.b * z.k;
-  std::vector<QueryHead> query_heads(z.b * z.n);
-  std::vector<KeyHead> key_heads(heads);
+  thread_local std::vector<QueryHead> query_heads_kept;  // the caller's: helpers have them by reference
+  thread_local std::vector<KeyHead> key_heads_kept;
+  auto& query_heads = query_heads_kept;
+  auto& key_heads = key_heads_kept;
+  query_heads.resize(z.b * z.n), key_heads.resize(heads);
   const auto kv_at = [&](int64_t i) { return (i / z.k * z.s * z.k + i % z.k) * z.h; };
   ParallelFor(pool, z.b * z.n + heads, [&](int64_t task) {
     if (task < z.b * z.n) {
-      query_heads[task] = MakeQueryHead(z, task / z.n, task % z.n, q, out, g, norm);
+      Prepare(z, task / z.n, task % z.n, q, out, g, norm, query_heads[task]);
       return;
     }
     const int64_t i = task - z.b * z.n;
