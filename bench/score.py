@@ -7,7 +7,8 @@ distinct  each of 128 questions of HumanEval with its program
 best_of   8 questions with the same 16 programs each, as best-of-N and RL have them: here a question is read once
 The reward model is the decoder of --model with a random head, written to a temporary directory (its size in bfloat16).
 Each contestant is a process of its own that waits while the others run; rounds alternate after a warm-up, and medians
-are taken. The peer is tried with batches of 8 and of 32 texts, and its better one counts. Scores of both are compared.
+are taken. The peer is tried with batches of as many texts as --batches names, and its better one counts. Scores of both
+are compared.
 Roofline: 2 FLOPs for each parameter of the layers and token read, over the measured rate of a large product. The last
 line is JSON.
 """
@@ -34,7 +35,6 @@ from acecoder_jax.models import huggingface  # noqa: E402
 from acecoder_jax.models.reward_head import RewardModel  # noqa: E402
 from acecoder_jax.reward_models import checkpoint, texts  # noqa: E402
 
-BATCHES = (8, 32)  # texts of a batch of the peer
 Pairs = list[tuple[str, str]]
 
 
@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--transformers", required=True, help="a Python that has torch and transformers")
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batches", default="8,32", help="texts of a batch of the peer")
     parser.add_argument("--knobs", default="{}", help="knobs of our RewardModel as JSON")
     options = parser.parse_args()
     asked = cases(options.data)
@@ -53,11 +54,11 @@ def main() -> None:
         ours = contest.Contestant(sys.executable, PEERS / "ours.py", folder, options.dtype, options.knobs)
         peers = {
             f"transformers_{rows}": contest.Contestant(
-                options.transformers, PEERS / "transformers_peer.py", folder, options.dtype, str(rows)
+                options.transformers, PEERS / "transformers_peer.py", folder, options.dtype, rows
             )
-            for rows in BATCHES
+            for rows in options.batches.split(",")
         }
-        row: dict = {"about": {"ours": ours.about, "dtype": options.dtype} | peers[f"transformers_{BATCHES[0]}"].about}
+        row: dict = {"about": {"ours": ours.about, "dtype": options.dtype} | next(iter(peers.values())).about}
         for name, pairs in asked.items():
             row[name] = compete({"ours": ours} | peers, pairs, options.rounds)
             row[name] |= roofline(ours.about, row[name], words, pairs)
