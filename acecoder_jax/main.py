@@ -26,7 +26,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from acecoder_jax import plugins, presets, store
+from acecoder_jax import memory, plugins, presets, store
 from acecoder_jax.stops import Stopped
 
 PACKAGE = Path(__file__).parent
@@ -121,6 +121,8 @@ def _start() -> None:
     workdir = Path(
         _WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS["config"]), config.seed)
     )
+
+    memory.keep_on_cpu()  # before JAX has threads
 
     import jax  # here, so that a wrong flag is told at once
 

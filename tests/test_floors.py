@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [  # a module imports from floors below its own, or from its own package
     {"types", "presets", "prompts", "tokenizer", "curate", "store", "metrics", "parallel", "chips", "stops"}
-    | {"hosts", "distributed", "decontaminate", "ledger", "plugins", "scoring"},
+    | {"hosts", "distributed", "decontaminate", "ledger", "plugins", "scoring", "memory"},
     {"sandbox", "data", "models", "cluster"},
     {"sampling", "training", "imagined", "publishing"},
     {"reward_models"},

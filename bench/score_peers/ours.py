@@ -12,8 +12,9 @@ import contest
 import jax
 import machine
 
-from acecoder_jax import RewardModel
+from acecoder_jax import RewardModel, memory
 
+memory.keep()  # as acecoder_jax.main does, before JAX has threads
 model = RewardModel.load(sys.argv[1], dtype=sys.argv[2], **json.loads(sys.argv[3]))
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import machine
 import numpy as np
 
-from acecoder_jax import algorithms, parallel
+from acecoder_jax import algorithms, memory, parallel
 from acecoder_jax.models import huggingface
 from acecoder_jax.models.decoder import Model
 from acecoder_jax.training import state as states
@@ -24,6 +24,7 @@ from acecoder_jax.training.trainer import make_trainer
 from acecoder_jax.types import Completion
 from configs import rl_rule
 
+memory.keep()  # as acecoder_jax.main does, before JAX has threads
 model_dir, adam, overrides = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
 config = rl_rule.get_config("0.5b" + ("," + overrides if overrides else ""))
 about = machine.rates()
