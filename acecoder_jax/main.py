@@ -122,8 +122,6 @@ def _start() -> None:
         _WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS["config"]), config.seed)
     )
 
-    memory.keep_on_cpu()  # before JAX has threads
-
     import jax  # here, so that a wrong flag is told at once
 
     from acecoder_jax import distributed
@@ -225,4 +223,5 @@ def _leave(message: str, code: int = 1) -> NoReturn:
 
 
 if __name__ == "__main__":
+    memory.use_huge_pages()
     app.run(main, flags_parser=parse_flags)

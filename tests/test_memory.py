@@ -1,4 +1,4 @@
-"""Memory that stays with a process: whether pages are made anew, and what is said where it cannot be."""
+"""Large blocks in huge pages: whether they are asked for, once, and what is left alone."""
 
 import os
 import subprocess
@@ -10,49 +10,67 @@ import pytest
 from acecoder_jax import memory
 
 PROGRAM = """
-import resource, sys
+import os, sys
 from pathlib import Path
 from acecoder_jax import memory
 
-print(memory.keep())
-counts = []
-for turn in range(6):
-    block = b"x" * (96 << 20)
-    del block
-    counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
-print(counts[-1] - counts[0])
-maps, heap = Path("/proc/self/smaps").read_text().splitlines(), False
-flags = []
-for line in maps:
-    if "-" in line.split()[0]:
-        heap = line.endswith("[heap]")
-    elif heap and line.startswith("VmFlags:"):
+print("start")
+sys.stdout.flush()
+memory.use_huge_pages()
+block = bytearray(96 << 20)
+sizes, flags, size = {}, [], 0
+for line in Path("/proc/self/smaps").read_text().splitlines():
+    if line.startswith("Size:"):
+        size = int(line.split()[1]) >> 10
+    elif line.startswith("VmFlags:") and size >= 96:
         flags += line.split()[1:]
-print("hg" in flags)
-status = Path("/proc/self/status").read_text()
-print(next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) >> 10)
+print("hg" in flags, os.environ.get("GLIBC_TUNABLES"), *sys.argv[1:])
 """
 
 
-def said(**environment: str) -> list[str]:
-    """What the program printed: whether it was done, faults, whether huge pages are asked for, MiB at most."""
+def said(*arguments: str, **environment: str) -> list[str]:
+    """What the program printed, line by line."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("GLIBC_TUNABLES", "MALLOC_"))}
-    asked = [sys.executable, "-c", PROGRAM]
-    return subprocess.run(asked, env=plain | environment, check=True, capture_output=True, text=True).stdout.split()
+    asked = [sys.executable, "-c", PROGRAM, *arguments]
+    env = plain | {"JAX_PLATFORMS": "cpu"} | environment
+    return subprocess.run(asked, env=env, check=True, capture_output=True, text=True).stdout.splitlines()
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc")
-def test_freed_memory_is_used_again_in_huge_pages():
-    done, faults, huge, most = said()
-    assert (done, huge) == ("True", str(Path("/sys/kernel/mm/transparent_hugepage").exists()))
-    assert int(faults) < 1000  # a block has 24,576 pages
-    assert int(most) < 400  # one block at a time
+@pytest.mark.skipif(not memory.can_ask(), reason="no huge pages to ask for")
+def test_large_blocks_are_in_huge_pages_after_one_more_start():
+    assert said("--one", "a b") == ["start", "start", "True None --one a b"]
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc")
-def test_the_environments_own_settings_are_left_alone():
-    done, _, huge, _ = said(MALLOC_TRIM_THRESHOLD_="131072")
-    assert (done, huge) == ("False", "False")
+@pytest.mark.parametrize("own", ["glibc.malloc.check=0", "glibc.malloc.hugetlb=0"])
+def test_settings_of_the_users_own_are_left_alone(own):
+    assert said(GLIBC_TUNABLES=own) == ["start", f"False {own}"]
+
+
+def test_an_accelerators_run_is_left_alone():
+    assert said(JAX_PLATFORMS="cuda") == ["start", "False None"]
+
+
+@pytest.mark.parametrize(
+    ("library", "kernel", "variable", "wanted"),
+    [
+        (("glibc", "2.36"), "always [madvise] never", "", True),
+        (("glibc", "2.31"), "always [madvise] never", "", False),
+        (("", ""), "always [madvise] never", "", False),
+        (("glibc", "2.36"), "[always] madvise never", "", False),
+        (("glibc", "2.36"), None, "", False),
+        (("glibc", "2.36"), "always [madvise] never", "MALLOC_ARENA_MAX", False),
+    ],
+)
+def test_where_it_is_of_use(library, kernel, variable, wanted, tmp_path: Path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("GLIBC_TUNABLES", "MALLOC_"))]:
+        monkeypatch.delenv(name)
+    if variable:
+        monkeypatch.setenv(variable, "1")
+    if kernel is not None:
+        (tmp_path / "enabled").write_text(kernel)
+    monkeypatch.setattr(memory, "HUGE_PAGES", tmp_path / "enabled")
+    monkeypatch.setattr(memory.platform, "libc_ver", lambda: library)
+    assert memory.can_ask() is wanted
 
 
 @pytest.mark.parametrize(
@@ -66,11 +84,10 @@ def test_the_environments_own_settings_are_left_alone():
         ("", ["nvidiactl"], False),
     ],
 )
-def test_it_is_for_a_cpu(asked: str, devices: list[str], wanted: bool, tmp_path, monkeypatch):
+def test_it_is_for_a_cpu(asked: str, devices: list[str], wanted: bool, tmp_path: Path, monkeypatch):
     for name in devices:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     monkeypatch.setattr(memory, "DEVICES", tmp_path)
-    monkeypatch.setattr(memory, "keep", lambda: True)
     monkeypatch.setenv("JAX_PLATFORMS", asked)
-    assert memory.keep_on_cpu() is wanted
+    assert memory.on_cpu() is wanted

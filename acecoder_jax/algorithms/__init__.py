@@ -34,7 +34,8 @@ class Algorithm:
 
 
 def make(name: str, **knobs: Any) -> Algorithm:
-    """The algorithm of a name. An unknown name is a ValueError that lists those that exist."""
+    """The algorithm of a name. ValueError for an unknown name or knob; it lists those that exist."""
     if name not in (names := plugins.names(__path__)):
         raise ValueError(f"unknown algorithm {name!r}; there are {names}")
-    return importlib.import_module(f"{__name__}.{name}").make(**knobs)
+    module = importlib.import_module(f"{__name__}.{name}")
+    return plugins.call(f"the algorithm {name!r} (algorithm_args)", module.make, knobs)

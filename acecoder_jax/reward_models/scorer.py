@@ -7,9 +7,10 @@ Users have it as `from acecoder_jax import RewardModel`.
 """
 
 import collections
+import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, Self
 
 import jax.numpy as jnp
@@ -40,6 +41,25 @@ CALL_TOKENS = 128  # of so many tokens is the work of reading the weights once m
 PLAIN_ATTENTION = 4.0  # how many times longer an operation of plain XLA's attention takes than one of a large product
 
 
+def fit(
+    mesh: Mesh, *, dtype: Any, rows: int, row_tokens: int, attention: str, read: str, max_tokens: int, over: str,
+    of: str = "",
+) -> tuple[int, str]:  # fmt: skip
+    """The rows of a micro-batch and the attention's back end for the knobs of a reward model, before it is loaded.
+
+    of: what the knobs' names begin with in errors. ValueError for max_tokens above row_tokens and for no type, and what
+    `texts.check`, `fit_rows` and `attention.choose` raise.
+    """
+    texts.check(read, over)
+    if not 0 < max_tokens <= row_tokens:
+        raise ValueError(f"{of}max_tokens is {max_tokens}: it is 1 at least, and {of}row_tokens, {row_tokens}, at most")
+    try:
+        kind = jnp.dtype(dtype)
+    except TypeError as error:
+        raise ValueError(f"{of}dtype is {dtype!r}: it is 'bfloat16' or 'float32'") from error
+    return fit_rows(mesh, rows, row_tokens, of=of), choose(attention, mesh.devices.flat[0].platform, kind)
+
+
 class RewardModel:
     """A reward model, ready to score.
 
@@ -66,17 +86,16 @@ class RewardModel:
         """rows: of a micro-batch, 0: one for each shard (data x fsdp) of the mesh. row_tokens: of the longest rows:
         shorter ones are used where they will do. The rest is as in `texts.encode`.
 
-        ValueError for max_tokens above row_tokens, and what `texts.check` and `fit_rows` raise.
+        Raises what `fit` does.
         """
-        texts.check(read, over)
-        if not 0 < max_tokens <= row_tokens:
-            raise ValueError(f"max_tokens is {max_tokens}: it is 1 at least, and row_tokens, {row_tokens}, at most")
-        rows = fit_rows(mesh, rows, row_tokens, of="")
+        self._rows, self._backend = fit(
+            mesh, dtype=dtype, rows=rows, row_tokens=row_tokens, attention=attention, read=read, max_tokens=max_tokens,
+            over=over,
+        )  # fmt: skip
         self.config, self.params, self.words, self.name = config, params, words, name
         self.counts: collections.Counter[str] = collections.Counter()
         self._model = reward_head.RewardModel.make(config, jnp.dtype(dtype), remat="none")
-        self._mesh, self._rows, self._row_tokens = mesh, rows, row_tokens
-        self._backend = choose(attention, mesh.devices.flat[0].platform, jnp.dtype(dtype))
+        self._mesh, self._row_tokens = mesh, row_tokens
         self.rules: dict[str, Any] = {"read": read, "max_tokens": max_tokens, "over": over}
         self._functions: dict[int, PerToken] = {}
 
@@ -122,11 +141,11 @@ class RewardModel:
 
     def stream(self, pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[int, float | None]]:
         """(number of the pair, score) as batches are done: of 512 pairs at a time, those of like length together."""
-        numbered = iter(enumerate(pairs))
+        numbered, known = iter(enumerate(pairs)), dict[bytes, float]()
         while window := list(itertools.islice(numbered, AHEAD * BATCH)):
             encoded = self._encode(window)
             yield from ((i, None) for i, one in encoded.items() if one is None)
-            yield from self._in_batches(encoded)
+            yield from self._in_batches(encoded, known)
 
     def score_tokens(self, tokens: Sequence[np.ndarray]) -> list[float]:
         """The score at the last of each text's tokens, [n] each. ValueError for one longer than row_tokens."""
@@ -148,14 +167,31 @@ class RewardModel:
             found[i] = one
         return found
 
-    def _in_batches(self, encoded: Mapping[int, Encoded | None]) -> Iterator[tuple[int, float]]:
+    def _in_batches(
+        self, encoded: Mapping[int, Encoded | None], known: MutableMapping[bytes, float] | None = None
+    ) -> Iterator[tuple[int, float]]:
         """Texts of one question stand together, and questions by the length of their longest text, the longest first:
         a batch's texts are of like length, and the first batch needs the most memory.
+
+        A text that comes again has the score that it had: in bfloat16 a score depends a little on what else is in its
+        row. known: scores by `_name`, which this goes by and adds to.
         """
-        by_prompt: dict[bytes, list[tuple[int, Encoded]]] = {}
+        known = {} if known is None else known
+        alike: dict[bytes, list[int]] = {}
         for i, one in encoded.items():
             if one is not None:
-                by_prompt.setdefault(one.tokens[: one.prompt].tobytes(), []).append((i, one))
+                alike.setdefault(_name(one), []).append(i)
+        yield from ((i, known[name]) for name, again in alike.items() if name in known for i in again)
+        new = {again[0]: again for name, again in alike.items() if name not in known}
+        for first, score in self._score_each({first: one for first in new if (one := encoded[first]) is not None}):
+            known[_name(encoded[first])] = score  # type: ignore[arg-type]
+            yield from ((i, score) for i in new[first])
+
+    def _score_each(self, encoded: Mapping[int, Encoded]) -> Iterator[tuple[int, float]]:
+        """The score of each text, batch by batch."""
+        by_prompt: dict[bytes, list[tuple[int, Encoded]]] = {}
+        for i, one in encoded.items():
+            by_prompt.setdefault(one.tokens[: one.prompt].tobytes(), []).append((i, one))
         for texts_of_one in by_prompt.values():
             texts_of_one.sort(key=lambda text: (-len(text[1].tokens), text[0]))
         groups = sorted(by_prompt.values(), key=lambda group: (-len(group[0][1].tokens), group[0][0]))
@@ -188,6 +224,10 @@ class RewardModel:
         attention = 4 * config.num_heads * config.head_dim * (row_tokens + CHUNK) / 2 if self._backend == "xla" else 0
         a_token = 2 * layer_weights(config) + PLAIN_ATTENTION * attention
         return micro_batches * (self._rows * row_tokens + CALL_TOKENS) * a_token
+
+
+def _name(one: Encoded) -> bytes:
+    return hashlib.blake2b(one.tokens.tobytes(), digest_size=16).digest()
 
 
 def _alike(batch: Sequence[tuple[int, Encoded]]) -> list[TokenSequence]:

@@ -16,7 +16,7 @@ Score = Callable[[Sequence[Problem], Sequence[Scored]], list[float | None]]
 
 
 def make(name: str, **knobs: Any) -> Score:
-    """The reward of a name. An unknown name is a ValueError that lists those that exist."""
+    """The reward of a name. ValueError for an unknown name or knob; it lists those that exist."""
     if name not in (names := plugins.names(__path__)):
         raise ValueError(f"unknown reward {name!r}; there are {names}")
-    return importlib.import_module(f"{__name__}.{name}").make(**knobs)
+    return plugins.call(f"the reward {name!r} (reward_args)", importlib.import_module(f"{__name__}.{name}").make, knobs)

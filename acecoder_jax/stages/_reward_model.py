@@ -14,13 +14,12 @@ from typing import Protocol
 
 from ml_collections import ConfigDict
 
-from acecoder_jax import parallel, store
+from acecoder_jax import parallel, store, tokenizer
 from acecoder_jax.models import huggingface
 from acecoder_jax.models.fingerprint import fingerprint
-from acecoder_jax.reward_models import checkpoint
+from acecoder_jax.reward_models import checkpoint, scorer, texts
 from acecoder_jax.reward_models.scorer import RewardModel
 from acecoder_jax.store import Row
-from acecoder_jax.training.on_mesh import fit_rows
 
 # Another model is told by its identity.
 MAY_CHANGE = ("reward_model", "reward.rows", "reward.row_tokens", "reward.mesh", "reward.attention")
@@ -64,16 +63,20 @@ def load(config: ConfigDict) -> Scorer:
 
 
 def identify(config: ConfigDict) -> Identity:
-    """config.reward_model with the rules of config.reward. ValueError or FileNotFoundError where there is none, and
-    what `fit_rows` and `checkpoint.find_read` raise."""
+    """config.reward_model with the rules of config.reward; reads no weights.
+
+    ValueError or FileNotFoundError where there is none, and for whatever else could not work: what `scorer.fit`,
+    `checkpoint.find_read`, `tokenizer.load` and `texts.encode` raise.
+    """
     if not config.reward_model:
         raise ValueError("config.reward_model is empty: name the directory or hub id of a reward model")
     if not checkpoint.has_head(config.reward_model):
         raise ValueError(f"config.reward_model: {config.reward_model} has no head that scores; name a reward model")
-    wanted = config.reward
-    fit_rows(parallel.local_mesh(**wanted.mesh), wanted.rows, wanted.row_tokens, of="reward.")
-    rules = f"{checkpoint.find_read(config.reward_model, wanted.read)} {wanted.max_tokens} {wanted.over} {wanted.dtype}"
-    return Identity(fingerprint(huggingface.find(config.reward_model)), rules)
+    directory, wanted = huggingface.find(config.reward_model), config.reward
+    knobs = wanted.to_dict() | {"read": checkpoint.find_read(directory, wanted.read)}
+    scorer.fit(parallel.local_mesh(**knobs.pop("mesh")), **knobs, of="reward.")
+    texts.encode(tokenizer.load(directory), "a question", "a program", read=knobs["read"])  # its template can do it
+    return Identity(fingerprint(directory), f"{knobs['read']} {wanted.max_tokens} {wanted.over} {wanted.dtype}")
 
 
 def check_same(rows: Iterable[Row], path: str | Path, name: str) -> Iterator[Row]:
@@ -96,12 +99,12 @@ def score(
     for a score that is no finite number."""
     waiting: dict[int, str] = {}
 
-    def texts() -> Iterator[tuple[str, str]]:
+    def drawn() -> Iterator[tuple[str, str]]:
         for index, pair in enumerate(pairs):
             waiting[index] = pair.id
             yield pair.question, pair.program
 
-    for index, value in model.stream(texts()):
+    for index, value in model.stream(drawn()):
         one = waiting.pop(index)
         row = to_row(one, finite(value, one), name, _reason(reward))
         store.append_jsonl(output, [row])

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from acecoder_jax import hosts, parallel, prompts, store
-from acecoder_jax.reward_models import checkpoint
+from acecoder_jax.reward_models import checkpoint, scorer, texts
 from acecoder_jax.reward_models.normalise import Moments, Scale
 from acecoder_jax.reward_models.scorer import RewardModel
 from acecoder_jax.sampling import rollout as rollouts
@@ -24,30 +24,35 @@ from acecoder_jax.sampling.rollout import Scored
 from acecoder_jax.stages._reward_model import finite
 from acecoder_jax.stages._rl_alarm import Alarm, Point
 from acecoder_jax.stages._rl_rows import model_and_rule, passing
-from acecoder_jax.training.on_mesh import fit_rows
 from acecoder_jax.types import Completion, Problem
 
 TEXTS = ("reply", "program")
+OF_THE_RUN = ("model", "clip", "normalise", "text", "devices")  # of config.reward_model; the rest is RewardModel's
 
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """What rewards and alarm remember of the rollouts before: it is saved with each checkpoint."""
+    """What rewards and alarm remember of the rollouts before: it is saved with each checkpoint.
+
+    of: the name of the judge that gave the scores, "" before the first.
+    """
 
     moments: Moments = dataclasses.field(default_factory=Moments)
     history: tuple[Point, ...] = ()
+    of: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As `from_json` takes it back, bit for bit."""
         return {
             "moments": dataclasses.asdict(self.moments),
             "history": [list(dataclasses.astuple(p)) for p in self.history],
+            "of": self.of,
         }
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
         """What `to_json` gave."""
-        return cls(Moments(**row["moments"]), tuple(Point(*point) for point in row["history"]))
+        return cls(Moments(**row["moments"]), tuple(Point(*point) for point in row["history"]), row.get("of", ""))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +82,12 @@ class Judge:
     alarm: Alarm
     style: str
     text: str
+
+    @property
+    def name(self) -> str:
+        """All that its scores and their scale depend on, in words."""
+        rules = ", ".join(f"{key} {value}" for key, value in self.rules.items())
+        return f"{self.model.name} ({rules}, text {self.text}, clip {self.scale.clip})"
 
     def ask(self, rollout: int, problems: Sequence[Problem], completions: Sequence[Completion]) -> Asked:
         """The scores of a rollout, from the disk or made now. On several hosts every process calls this."""
@@ -122,7 +133,16 @@ class Judge:
         history = self.alarm.kept(seen.history, Point(row["model_score_mean"], row["model_score_std"], passing(raw)))
         row["hacking_alarm"] = float(bool(self.alarm.said(history)))
         weighed = [dataclasses.replace(one, score=score) for one, score in zip(raw, scaled, strict=True)]
-        return weighed, Seen(moments, history), row
+        return weighed, Seen(moments, history, self.name), row
+
+
+def remembered(about: Mapping[str, Any], judge: Judge | None) -> Seen:
+    """What was known at a checkpoint; nothing of another judge. about: what was said at its save."""
+    seen = Seen.from_json(about["seen"]) if "seen" in about else Seen()
+    if judge is None or seen.of in ("", judge.name):
+        return seen
+    print(f"the reward model was {seen.of} and is {judge.name}: the scale of its scores and the alarm begin anew")
+    return Seen()
 
 
 def _kept(path: Path, of: str) -> dict[str, Any] | None:
@@ -159,8 +179,11 @@ def check(config: ConfigDict) -> None:
             f"reward_model.model: {wanted.model} is no reward model: it has no head. Train one from it with "
             "configs/rm.py, or name another"
         )
-    if wanted.model:
-        checkpoint.find_read(wanted.model, wanted.read)
+    knobs = {name: value for name, value in wanted.to_dict().items() if name not in OF_THE_RUN}
+    if wanted.model or wanted.read == checkpoint.AUTO:
+        knobs["read"] = checkpoint.find_read(wanted.model, wanted.read) if wanted.model else texts.READS[0]
+    mesh = parallel.make_mesh(**config.mesh)
+    scorer.fit(mesh_of(wanted.devices, mesh), **knobs, of="reward_model.")
 
 
 def scale_of(config: ConfigDict) -> Scale:
@@ -173,16 +196,19 @@ def open_judge(config: ConfigDict, workdir: Path, directory: str | Path, mesh: M
 
     Of `reward_model.devices` devices, where that is not 0, it takes the first ones for a mesh of its own.
     """
-    wanted = config.reward_model.to_dict()
-    devices, text = wanted.pop("devices"), wanted.pop("text")
-    for name in ("model", "clip", "normalise"):
-        del wanted[name]
-    there = parallel.make_mesh(fsdp=-1, devices=jax.devices()[:devices]) if devices else mesh
-    fit_rows(there, wanted["rows"], wanted["row_tokens"], of="reward_model.")
+    wanted = config.reward_model
+    there = mesh_of(wanted.devices, mesh)
+    knobs = {name: value for name, value in wanted.to_dict().items() if name not in OF_THE_RUN}
     with jax.set_mesh(there):
-        model = RewardModel.load(directory, mesh=there, **wanted)
+        model = RewardModel.load(directory, mesh=there, **knobs)
     if hosts.is_first():
         store.remove_half_written(workdir / "scores")
     print(f"reward model: {model.name}, over {there.size} of {jax.device_count()} devices")
-    rules = model.rules | {"dtype": wanted["dtype"]}
-    return Judge(model, there, workdir / "scores", rules, scale_of(config), Alarm(**config.alarm), config.style, text)
+    rules = model.rules | {"dtype": wanted.dtype}
+    alarm = Alarm(**config.alarm)
+    return Judge(model, there, workdir / "scores", rules, scale_of(config), alarm, config.style, wanted.text)
+
+
+def mesh_of(devices: int, mesh: Mesh) -> Mesh:
+    """Where a reward model scores: the trainer's mesh, or the first so many devices."""
+    return parallel.make_mesh(fsdp=-1, devices=jax.devices()[:devices]) if devices else mesh

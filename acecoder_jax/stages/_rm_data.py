@@ -19,6 +19,7 @@ from acecoder_jax.types import Pair, Ranked
 FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*$", re.MULTILINE)
 KEPT, TRUNCATED = "kept", "texts whose question lost its beginning"
 LONG, MANY = "together longer than a row", "more comparisons than tokens"
+FEW = 0.1  # of all comparisons: where more than these are too long for a row, it is said
 LEFT_OUT = ("empty question", "empty program", "identical texts", "over the cutoff", LONG, MANY)
 
 
@@ -157,6 +158,12 @@ def tell(counts: collections.Counter[str], trained: Sequence[Compared], held_out
         questions = len({one.question_id for one in part})
         rows.append((name, sum(len(one.wins) for one in part), f"of {questions} questions"))
     metrics.table("comparisons", ("what", "count", "share"), rows)
+    if counts[LONG] > FEW * total:
+        print(
+            f"warning: {counts[LONG] / total:.0%} of the comparisons are of questions whose programs are together "
+            "longer than a row, and are left out: those of short programs count for more. Raise trainer.row_tokens, or "
+            "take an attention that reads a question once (docs/train_rm.md)"
+        )
 
 
 def split(compared: Sequence[Compared], *, share: float, at_least: int) -> tuple[list[Compared], list[Compared]]:

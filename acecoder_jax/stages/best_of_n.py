@@ -91,14 +91,20 @@ def read_scores(path: Path, name: str) -> dict[str, Row]:
 
 
 def score(config: ConfigDict, name: str, path: Path, pairs: Sequence[Pair]) -> dict[str, float | None]:
-    """The score of each pair, by its id; None where there is none. Those that scores.jsonl lacks are made and added."""
+    """The score of each pair, by its id; None where there is none. Those that scores.jsonl lacks are made and added: a
+    text that it has by another id has the same score.
+    """
     there = read_scores(path, name)
-    left = [pair for pair in pairs if pair.id not in there]
-    for pair in left:
+    known = {(pair.question, pair.program): there[pair.id] for pair in pairs if pair.id in there}
+    for pair in (pair for pair in pairs if pair.id not in there):
         if not pair.program.strip():
             there[pair.id] = _reward_model.to_row(pair.id, None, name, NO_PROGRAM)
-            store.append_jsonl(path, [there[pair.id]])
-    if left := [pair for pair in left if pair.program.strip()]:
+        elif (pair.question, pair.program) in known:
+            there[pair.id] = known[pair.question, pair.program] | {"id": pair.id}
+        else:
+            continue
+        store.append_jsonl(path, [there[pair.id]])
+    if left := [pair for pair in pairs if pair.id not in there]:
         print(f"reward model: {len(left)} of {len(pairs)} answers to score")
         made = _reward_model.score(_reward_model.load(config), name, left, path, config.reward)
         for row in metrics.watched(made, "score", len(left)):

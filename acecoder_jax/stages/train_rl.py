@@ -16,7 +16,7 @@ from pathlib import Path
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from acecoder_jax import hosts, metrics, store
+from acecoder_jax import algorithms, hosts, metrics, rewards, store
 from acecoder_jax.models import huggingface
 from acecoder_jax.models.decoder import Params
 from acecoder_jax.sampling import rollout as rollouts
@@ -26,7 +26,6 @@ from acecoder_jax.sampling.engine import Engine
 from acecoder_jax.sandbox import Sandbox
 from acecoder_jax.stages import _rl_model
 from acecoder_jax.stages._results import Results
-from acecoder_jax.stages._rl_model import Seen
 from acecoder_jax.stages._rl_parts import Parts, open_parts
 from acecoder_jax.stages._rl_resume import digest, go_on, rollout_path
 from acecoder_jax.stages._rl_rows import describe, means, show_samples, speeds, utilisation
@@ -80,8 +79,7 @@ def train(config: ConfigDict, workdir: Path, parts: Parts, stack: contextlib.Exi
     )  # fmt: skip
     position, done, behavior, cut = go_on(parts.started, collector)
     steps = Steps(config, workdir, parts, collector, parts.started.state, position.rollout, done, behavior)
-    if "seen" in parts.started.about:
-        steps.seen = Seen.from_json(parts.started.about["seen"])
+    steps.seen = _rl_model.remembered(parts.started.about, parts.judge)
     writer = stack.enter_context(metrics.MetricsWriter(workdir, resume_step=parts.started.position.rollout + 1))
     if cut is not None:
         writer.write(position.rollout, cut)
@@ -121,6 +119,8 @@ def check(config: ConfigDict) -> None:
         raise ValueError("off_policy_steps is 1: name the cap of the correction, algorithm_args.importance_cap (2.0)")
     if config.shuffle not in ("prompts", "samples"):
         raise ValueError(f"shuffle is {config.shuffle!r}: it is 'prompts' or 'samples'")
+    algorithms.make(config.algorithm, **config.algorithm_args)
+    rewards.make(config.reward, **config.reward_args)
     _rl_model.check(config)
     longest = config.max_prompt_tokens + config.max_new_tokens - 1
     if config.trainer.row_tokens < longest:

@@ -20,7 +20,7 @@ from acecoder_jax.models import huggingface
 from acecoder_jax.sampling.draw import SamplingParams
 from acecoder_jax.sampling.engine import Engine, Request
 
-memory.keep()  # as acecoder_jax.main does, before JAX has threads
+memory.use_huge_pages()  # as acecoder_jax.main does
 model_dir, prompt_tokens = sys.argv[1], int(sys.argv[2])
 knobs = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
 words = tokenizer.load(model_dir)

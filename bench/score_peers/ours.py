@@ -14,7 +14,7 @@ import machine
 
 from acecoder_jax import RewardModel, memory
 
-memory.keep()  # as acecoder_jax.main does, before JAX has threads
+memory.use_huge_pages()  # as acecoder_jax.main does
 model = RewardModel.load(sys.argv[1], dtype=sys.argv[2], **json.loads(sys.argv[3]))
 
 

@@ -24,7 +24,7 @@ from acecoder_jax.training.trainer import make_trainer
 from acecoder_jax.types import Completion
 from configs import rl_rule
 
-memory.keep()  # as acecoder_jax.main does, before JAX has threads
+memory.use_huge_pages()  # as acecoder_jax.main does
 model_dir, adam, overrides = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
 config = rl_rule.get_config("0.5b" + ("," + overrides if overrides else ""))
 about = machine.rates()

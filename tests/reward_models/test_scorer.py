@@ -82,6 +82,17 @@ def test_a_stream_gives_the_same_scores_by_number(model, monkeypatch):
     np.testing.assert_allclose([found[i] for i in range(130)], model.score(asked), atol=1e-5)
 
 
+@pytest.mark.parametrize("window", [1, 8])
+def test_equal_texts_have_one_score_whatever_stands_beside_them(folder, monkeypatch, window):
+    model = acecoder_jax.RewardModel.load(folder, dtype="bfloat16", mesh={"fsdp": 8})
+    monkeypatch.setattr(scorer, "AHEAD", window)
+    asked = [pair for pair in pairs(70) for _ in range(3)]
+    asked = asked[::3] + asked[1::3] + asked[2::3]
+    for found in (model.score(asked), [score for _, score in sorted(model.stream(asked))]):
+        assert found[:70] == found[70:140] == found[140:] and len(set(found)) > 30
+    assert model.counts["scored"] == 420
+
+
 def test_dropped_and_truncated_texts_are_counted(folder):
     asked = [
         ("Short.", PROGRAM.format("")),

@@ -13,7 +13,7 @@ from acecoder_jax.reward_models import checkpoint
 from acecoder_jax.sampling.rollout import Scored
 from acecoder_jax.stages import _rl_rows
 from acecoder_jax.stages._rl_alarm import Alarm, Point
-from acecoder_jax.stages._rl_model import Asked, Seen, check, open_judge
+from acecoder_jax.stages._rl_model import Asked, Seen, check, open_judge, remembered
 from acecoder_jax.stages._rl_steps import Steps
 from acecoder_jax.types import Completion, Problem, Status, Verdict
 from configs import rl_rm
@@ -123,6 +123,16 @@ def test_a_rollout_weighed_by_hand(whole):
     assert row["model_rule_correlation"] == pytest.approx(1.0 / (34.6667 * 0.5) ** 0.5, rel=1e-4)
     assert seen.history == (Point(4.0, 3.0, pytest.approx(1 / 3)),)
     assert Seen.from_json(json.loads(json.dumps(seen.to_json()))) == seen
+
+
+def test_what_another_judge_said_is_forgotten_aloud(whole, capsys):
+    _, seen, _ = whole.weigh([Scored(completion(REPLY), Verdict("p/0", (P,)))], Asked([3.0], truncated=0), Seen())
+    about = {"seen": seen.to_json()}
+    assert remembered(about, whole) == remembered(about, None) == seen and remembered({}, whole) == Seen()
+    assert not capsys.readouterr().out
+    other = dataclasses.replace(whole, scale=dataclasses.replace(whole.scale, clip=9.0))
+    assert remembered(about, other) == Seen()
+    assert "clip 5.0) and is " in capsys.readouterr().out
 
 
 def test_correlation_by_hand():

@@ -167,6 +167,35 @@ def test_rows_that_the_mesh_does_not_divide_are_refused(config, tmp_path):
         score.run(config, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("max_tokens=8192", r"reward\.max_tokens is 8192: it is 1 at least, and reward\.row_tokens, 4096, at most"),
+        ("over=cut", "over is 'cut': it is one of truncate, drop"),
+        ("dtype=bf17", r"reward\.dtype is 'bf17'"),
+        ("attention=foo", "unknown attention 'foo'"),
+    ],
+)
+def test_knobs_that_could_not_work_are_refused_before_anything_is_loaded(change, message, config, tmp_path):
+    with config.unlocked():
+        config.reward_model = str(scoring.save_random(tmp_path / "rm", [ROWS[0]["program"]]))
+    presets.apply(config.unlock(), {f"reward.{change.split('=')[0]}": change.split("=")[1]})
+    with pytest.raises(ValueError, match=message):
+        _reward_model.identify(config)
+
+
+def test_a_tokenizer_without_a_chat_template_is_refused_before_anything_is_loaded(config, tmp_path):
+    folder = scoring.save_random(tmp_path / "rm", [ROWS[0]["program"]])
+    for path in folder.glob("*.jinja"):
+        path.unlink()
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "chat_template"}))
+    with config.unlocked():
+        config.reward_model = str(folder)
+    with pytest.raises(ValueError, match="has no chat template"):
+        _reward_model.identify(config)
+
+
 def test_the_command_with_a_reward_model_of_random_weights(tmp_path):
     write(tmp_path, *ROWS)
     model = scoring.save_random(tmp_path / "rm", [text for row in ROWS for text in (row["question"], row["program"])])

@@ -98,6 +98,15 @@ def test_what_a_plain_rule_run_says_nothing_of():
         ("tiny,reward_model.normalise=all", "normalise is 'all'"),
         ("tiny,alarm.window=3", "alarm.window is 3"),
         ("tiny,reward_model.devices=99", "there are 8"),
+        ("tiny,reward_model.over=cut", "over is 'cut'"),
+        ("tiny,reward_model.read=first", "read is 'first'"),
+        ("tiny,reward_model.dtype=bf17", "reward_model.dtype is 'bf17'"),
+        ("tiny,reward_model.attention=foo", "unknown attention 'foo'"),
+        ("tiny,reward_model.max_tokens=99999", "reward_model.max_tokens is 99999"),
+        ("tiny,reward_model.rows=6", "reward_model.rows is 6: not a multiple of the 8 shards"),
+        ("tiny,reward_args.where=nowhere", "reward_args.where is 'nowhere'"),
+        ("tiny,reward=rule", r"the reward 'rule' \(reward_args\) takes .*, not .*weight_model"),
+        ("tiny,algorithm=reinforce_mm", "unknown algorithm 'reinforce_mm'"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(wrong, message):

@@ -1,5 +1,6 @@
 """Training of a reward model: end to end, stopped and killed, with an adapter over all programs of a question."""
 
+import collections
 import dataclasses
 import os
 import shutil
@@ -16,7 +17,7 @@ from acecoder_jax import RewardModel, data, presets, store, tokenizer
 from acecoder_jax.data import toy
 from acecoder_jax.reward_models import checkpoint
 from acecoder_jax.stages import _rm_data, train_rm
-from acecoder_jax.stages._rm_data import Compared, batch_at, is_empty, split, steps_of_epoch, to_tokens
+from acecoder_jax.stages._rm_data import Compared, batch_at, is_empty, split, steps_of_epoch, tell, to_tokens
 from acecoder_jax.stops import Stopped
 from acecoder_jax.training import reward_trainer
 from acecoder_jax.types import Ranked
@@ -265,6 +266,14 @@ def test_a_group_keeps_the_comparisons_that_fit(words: object) -> None:
     assert counted(words, ranked("x", "y", "z", wins=wins, scores=scores), row_tokens=30)[1] == {
         "together longer than a row": 2
     }
+
+
+@pytest.mark.parametrize(("too_long", "warned"), [(1, False), (2, True)])
+def test_many_programs_too_long_for_a_row_are_told(
+    too_long: int, warned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell(collections.Counter({"kept": 10, "together longer than a row": too_long}), [], [])
+    assert ("warning: 17% of the comparisons" in " ".join(capsys.readouterr().out.split())) == warned
 
 
 def test_more_comparisons_than_tokens_are_left_out_and_counted(words: object) -> None:
