@@ -98,11 +98,6 @@ def test_the_rules_knobs_can_be_set():
     assert reward(PROBLEMS, scored) == [2.0 + 1.0 + 0.25]
 
 
-def test_rows_that_the_mesh_does_not_divide_are_refused(reward_dir, tmp_path):
-    with pytest.raises(ValueError, match=r"reward_model\.rows is 6: not a multiple of the 8 shards"):
-        judge(reward_dir, tmp_path, ",reward_model.rows=6")
-
-
 def test_a_score_that_is_no_number_names_its_completion(whole, monkeypatch):
     monkeypatch.setattr(whole.model, "score", lambda pairs: [float("nan")] * len(pairs))
     with pytest.raises(ValueError, match="score of 'p/4' is nan"):
