@@ -119,9 +119,9 @@ def check(config: ConfigDict) -> None:
         raise ValueError("off_policy_steps is 1: name the cap of the correction, algorithm_args.importance_cap (2.0)")
     if config.shuffle not in ("prompts", "samples"):
         raise ValueError(f"shuffle is {config.shuffle!r}: it is 'prompts' or 'samples'")
+    _rl_model.check(config)
     algorithms.make(config.algorithm, **config.algorithm_args)
     rewards.make(config.reward, **config.reward_args)
-    _rl_model.check(config)
     longest = config.max_prompt_tokens + config.max_new_tokens - 1
     if config.trainer.row_tokens < longest:
         raise ValueError(

@@ -169,7 +169,9 @@ def test_algorithms_are_found_by_name():
     assert algorithms.make("reinforce_pp", kl_coef=0.0).needs_ref is False
     with pytest.raises(ValueError, match=r"unknown algorithm 'ppo'; there are .*reinforce_pp"):
         algorithms.make("ppo")
-    with pytest.raises(TypeError, match="kl_coeff"):
+    with pytest.raises(
+        ValueError, match=r"the algorithm 'reinforce_pp' \(algorithm_args\) takes .*kl_coef, .* not kl_coeff"
+    ):
         algorithms.make("reinforce_pp", kl_coeff=0.1)
 
 
