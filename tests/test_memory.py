@@ -18,7 +18,7 @@ print("start")
 sys.stdout.flush()
 memory.use_huge_pages()
 block = bytearray(96 << 20)
-sizes, flags, size = {}, [], 0
+flags, size = [], 0
 for line in Path("/proc/self/smaps").read_text().splitlines():
     if line.startswith("Size:"):
         size = int(line.split()[1]) >> 10

@@ -170,25 +170,25 @@ class RewardModel:
     def _in_batches(
         self, encoded: Mapping[int, Encoded | None], known: MutableMapping[bytes, float] | None = None
     ) -> Iterator[tuple[int, float]]:
-        """Texts of one question stand together, and questions by the length of their longest text, the longest first:
-        a batch's texts are of like length, and the first batch needs the most memory.
-
-        A text that comes again has the score that it had: in bfloat16 a score depends a little on what else is in its
-        row. known: scores by `_name`, which this goes by and adds to.
+        """The scores of the texts there are. One that comes again has the score that it had: in bfloat16 a score
+        depends a little on what else is in its row. known: scores by `_name`, which this goes by and adds to.
         """
         known = {} if known is None else known
+        there = {i: one for i, one in encoded.items() if one is not None}
+        names = {i: _name(one) for i, one in there.items()}
         alike: dict[bytes, list[int]] = {}
-        for i, one in encoded.items():
-            if one is not None:
-                alike.setdefault(_name(one), []).append(i)
-        yield from ((i, known[name]) for name, again in alike.items() if name in known for i in again)
-        new = {again[0]: again for name, again in alike.items() if name not in known}
-        for first, score in self._score_each({first: one for first in new if (one := encoded[first]) is not None}):
-            known[_name(encoded[first])] = score  # type: ignore[arg-type]
-            yield from ((i, score) for i in new[first])
+        for i, name in names.items():
+            alike.setdefault(name, []).append(i)
+        yield from ((i, known[name]) for i, name in names.items() if name in known)
+        new = {again[0]: there[again[0]] for name, again in alike.items() if name not in known}
+        for first, score in self._score_each(new):
+            known[names[first]] = score
+            yield from ((i, score) for i in alike[names[first]])
 
     def _score_each(self, encoded: Mapping[int, Encoded]) -> Iterator[tuple[int, float]]:
-        """The score of each text, batch by batch."""
+        """Texts of one question stand together, and questions by the length of their longest text, the longest first:
+        a batch's texts are of like length, and the first batch needs the most memory.
+        """
         by_prompt: dict[bytes, list[tuple[int, Encoded]]] = {}
         for i, one in encoded.items():
             by_prompt.setdefault(one.tokens[: one.prompt].tobytes(), []).append((i, one))

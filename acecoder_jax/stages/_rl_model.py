@@ -179,11 +179,17 @@ def check(config: ConfigDict) -> None:
             f"reward_model.model: {wanted.model} is no reward model: it has no head. Train one from it with "
             "configs/rm.py, or name another"
         )
-    knobs = {name: value for name, value in wanted.to_dict().items() if name not in OF_THE_RUN}
-    if wanted.model or wanted.read == checkpoint.AUTO:
-        knobs["read"] = checkpoint.find_read(wanted.model, wanted.read) if wanted.model else texts.READS[0]
-    mesh = parallel.make_mesh(**config.mesh)
-    scorer.fit(mesh_of(wanted.devices, mesh), **knobs, of="reward_model.")
+    knobs = knobs_of(config)
+    if wanted.model:
+        knobs["read"] = checkpoint.find_read(wanted.model, wanted.read)
+    elif wanted.read == checkpoint.AUTO:
+        knobs["read"] = texts.READS[0]
+    scorer.fit(mesh_of(wanted.devices, parallel.make_mesh(**config.mesh)), **knobs, of="reward_model.")
+
+
+def knobs_of(config: ConfigDict) -> dict[str, Any]:
+    """Those that RewardModel takes."""
+    return {name: value for name, value in config.reward_model.to_dict().items() if name not in OF_THE_RUN}
 
 
 def scale_of(config: ConfigDict) -> Scale:
@@ -198,9 +204,8 @@ def open_judge(config: ConfigDict, workdir: Path, directory: str | Path, mesh: M
     """
     wanted = config.reward_model
     there = mesh_of(wanted.devices, mesh)
-    knobs = {name: value for name, value in wanted.to_dict().items() if name not in OF_THE_RUN}
     with jax.set_mesh(there):
-        model = RewardModel.load(directory, mesh=there, **knobs)
+        model = RewardModel.load(directory, mesh=there, **knobs_of(config))
     if hosts.is_first():
         store.remove_half_written(workdir / "scores")
     print(f"reward model: {model.name}, over {there.size} of {jax.device_count()} devices")
